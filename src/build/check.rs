@@ -1,0 +1,152 @@
+//! Data tests: queries whose rows are failures, run on what is about to be published.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::{AsArray, BooleanArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
+use arrow::util::pretty::pretty_format_batches;
+use sha2::{Digest, Sha256};
+
+use super::report::{NodeResult, Status};
+use super::{Build, at_source};
+use crate::engine;
+use crate::engine::sql::{self, Text};
+use crate::error::{Error, Kind, Result};
+use crate::models::{Node, NodeKind, Project, Severity};
+
+/// Failing rows shown with a failed test.
+const SHOWN: usize = 5;
+
+/// The tests that read sources alone; they run before anything is built.
+pub fn of_sources<'p>(project: &'p Project, selected: &BTreeSet<String>) -> Vec<&'p Node> {
+    project
+        .order()
+        .into_iter()
+        .filter(|n| n.kind == NodeKind::Test && selected.contains(&n.unique_id))
+        .filter(|n| n.depends_on.iter().all(|d| project.sources.contains_key(d)))
+        .collect()
+}
+
+/// The tests for which `node` is the last of their tables to be built: only then can they run.
+pub fn last_at<'p>(project: &'p Project, order: &[&Node], node: &Node, selected: &BTreeSet<String>) -> Vec<&'p Node> {
+    let place = |id: &str| order.iter().position(|n| n.unique_id == id);
+    project
+        .nodes
+        .values()
+        .filter(|t| t.kind == NodeKind::Test && selected.contains(&t.unique_id))
+        .filter(|t| {
+            let last = t.depends_on.iter().filter(|d| project.nodes.contains_key(*d)).max_by_key(|d| place(d));
+            last.is_some_and(|last| *last == node.unique_id)
+        })
+        .collect()
+}
+
+struct Verdict {
+    status: Status,
+    message: String,
+    failures: Option<i64>,
+    sql: String,
+}
+
+impl Build<'_> {
+    /// A test of sources: if it fails, whatever reads them is not built.
+    pub(super) async fn source_test(&mut self, test: &Node) -> Result<()> {
+        if self.run_tests(&[test]).await? > 0 {
+            let readers: Vec<String> = self
+                .project
+                .nodes
+                .values()
+                .filter(|n| n.kind != NodeKind::Test && n.depends_on.iter().any(|d| test.depends_on.contains(d)))
+                .map(|n| n.unique_id.clone())
+                .collect();
+            for reader in readers {
+                self.broken.insert(reader, format!("the test {} of its source failed", test.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs tests on what the catalogue shows now and counts those that failed.
+    pub(super) async fn run_tests(&mut self, tests: &[&Node]) -> Result<usize> {
+        let mut failed = 0;
+        for test in tests {
+            let began = Instant::now();
+            let verdict = match self.judge(test).await {
+                Ok(verdict) => verdict,
+                Err(e) if matches!(e.kind(), Kind::Input | Kind::Failed) => Verdict {
+                    status: Status::Error(e.kind()),
+                    message: e.to_string(),
+                    failures: None,
+                    sql: String::new(),
+                },
+                Err(e) => return Err(e.context(format!("test {}", test.name))),
+            };
+            failed += usize::from(verdict.status.is_failure());
+            let mut result = NodeResult::of(test, verdict.status, &verdict.message);
+            result.failures = verdict.failures;
+            result.compiled = Some(verdict.sql);
+            result.elapsed = began.elapsed();
+            self.results.push(result);
+        }
+        Ok(failed)
+    }
+
+    async fn judge(&self, node: &Node) -> Result<Verdict> {
+        let compiled = self.compile(node)?;
+        let Some(test) = &node.test else { return Err(Error::bug(format!("{} is no test", node.name))) };
+        let config = &test.config;
+        let rows = compiled.sql.trim().trim_end_matches(';');
+        let limit = config.limit.map_or_else(String::new, |n| format!(" limit {n}"));
+        // The test's own text first and alone, so that its lines keep their numbers in errors.
+        let context = self.engine.session(Arc::new(self.catalog.clone()));
+        let at_test = |e| at_source(e, node, &compiled);
+        sql::query(&context, Text { file: &node.path, text: rows }).await.map_err(at_test)?;
+        let (calc, warn, error) = (&config.fail_calc, &config.warn_if, &config.error_if);
+        let counting = format!(
+            "select failures, cast(failures {warn} as boolean) as warns, cast(failures {error} as boolean) as fails \
+             from (select cast({calc} as bigint) as failures from ({rows}\n) as failing_rows{limit}) as counted"
+        );
+        let text = Text { file: &node.name, text: &counting };
+        let doing = format!("test {}", node.name);
+        let batches = sql::query(&context, text).await?.collect().await.map_err(|e| engine::error(&doing, e))?;
+        let (failures, warns, fails) = batches
+            .iter()
+            .find(|b| b.num_rows() > 0)
+            .and_then(|batch| {
+                let failures = cast(batch.column(0), &DataType::Int64).ok()?;
+                let flag = |i: usize| batch.column(i).as_boolean_opt().map(|b: &BooleanArray| b.value(0));
+                Some((failures.as_primitive::<Int64Type>().value(0), flag(1)?, flag(2)?))
+            })
+            .ok_or_else(|| Error::input(format!("{doing}: fail_calc gives no number")))?;
+        let status = match config.severity {
+            Severity::Error if fails => Status::Failed,
+            _ if warns || (config.severity == Severity::Warn && fails) => Status::Warned,
+            _ => Status::Success,
+        };
+        let mut message = String::new();
+        if status != Status::Success {
+            let sample = format!("select * from ({rows}\n) as failing_rows limit {SHOWN}");
+            let frame = sql::query(&context, Text { file: &node.name, text: &sample }).await?;
+            let shown = frame.collect().await.map_err(|e| engine::error(&doing, e))?;
+            let table = pretty_format_batches(&shown).map(|t| t.to_string()).unwrap_or_default();
+            message = format!("{failures} failing rows, of which:\n{table}");
+        }
+        Ok(Verdict { status, message, failures: Some(failures), sql: compiled.sql })
+    }
+
+    /// Changes exactly when the tests of a node change, so that new tests run on tables that are up to date.
+    pub(super) fn tests_code(&self, tests: &[&Node]) -> Result<String> {
+        let mut hasher = Sha256::new();
+        for test in tests {
+            hasher.update(test.unique_id.as_bytes());
+            hasher.update(self.compile(test)?.code_hash.as_bytes());
+            if let Some(test) = &test.test {
+                hasher.update(format!("{:?}", test.config).as_bytes());
+            }
+        }
+        Ok(format!("{:x}", hasher.finalize()))
+    }
+}

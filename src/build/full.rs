@@ -1,0 +1,59 @@
+//! All rows of a model, from all rows of its inputs.
+
+use std::sync::Arc;
+
+use super::publish::Candidate;
+use super::{Build, at_source, seed};
+use crate::engine::sql::{self, Text};
+use crate::engine::stage::stage;
+use crate::error::{Error, Result};
+use crate::lake::{Snapshot, Table};
+use crate::models::{Compiled, Materialized, Node, NodeKind};
+
+impl Build<'_> {
+    pub(super) async fn stage_full(
+        &self,
+        node: &Node,
+        compiled: &Compiled,
+        table: &Table,
+        published: Option<&Snapshot>,
+    ) -> Result<Candidate> {
+        ensure_supported(node)?;
+        let context = self.engine.session(Arc::new(self.catalog.clone()));
+        let frame = match node.kind {
+            NodeKind::Seed => seed::frame(&context, &self.project.root, node)?,
+            _ => sql::query(&context, Text { file: &node.path, text: &compiled.sql })
+                .await
+                .map_err(|e| at_source(e, node, compiled))?,
+        };
+        let staged = stage(frame, table).await.map_err(|e| at_source(e, node, compiled))?;
+        Ok(Candidate {
+            schema: staged.schema,
+            adds: staged.files,
+            removes: published.map_or_else(Vec::new, |p| p.files.clone()),
+            rows: staged.rows,
+            how: if node.kind == NodeKind::Seed { "seed" } else { "full" },
+        })
+    }
+}
+
+fn ensure_supported(node: &Node) -> Result<()> {
+    if !node.config.partition_by.is_empty() {
+        return Err(Error::input(format!("{}: `partition_by` is not supported yet", node.path))
+            .hint("files are skipped by their statistics; leave it out"));
+    }
+    if node.config.materialized == Materialized::Incremental {
+        match node.config.incremental_strategy.as_deref() {
+            Some("changes") => {}
+            other => {
+                let name = other.unwrap_or("merge");
+                return Err(Error::input(format!(
+                    "{}: the incremental strategy `{name}` is not supported yet",
+                    node.path
+                ))
+                .hint("use incremental_strategy='changes' with recompute_by"));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,281 @@
+//! A project to tables: plan, stage, test, publish, release.
+//!
+//! What readers see has passed its tests. A model's rows are first written beside its table, where no version names
+//! them; its tests read that candidate; only then one commit publishes it, with the versions of its inputs in it. A
+//! failed test deletes the candidate, leaves the published version as it was and skips whatever depends on it. At the
+//! end a release names the versions that belong together.
+
+mod check;
+mod full;
+mod incremental;
+mod inputs;
+mod plan;
+mod publish;
+mod release;
+mod report;
+mod seed;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use datafusion::datasource::{MemTable, ViewTable};
+use uuid::Uuid;
+
+pub use self::report::{NodeResult, Status, Summary, write_run_results};
+use crate::contracts::Contract;
+use crate::engine::catalog::Catalog;
+use crate::engine::sql::{self, Text};
+use crate::engine::{self, Engine};
+use crate::error::{Error, Result, nearest};
+use crate::lake::{Lake, TableName, lease};
+use crate::models::{Compiled, Materialized, Node, NodeKind, Project, RunContext};
+use inputs::Input;
+
+/// How long the store may stay silent about a commit.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub select: Vec<String>,
+    pub exclude: Vec<String>,
+    /// Brings this schema up to date, with whatever above it is stale.
+    pub layer: Option<String>,
+    pub full_refresh: bool,
+    pub fail_fast: bool,
+}
+
+/// Builds what is stale, and calls `done` after each node.
+pub async fn run(
+    engine: &Engine,
+    project: &Project,
+    contracts: &[Contract],
+    options: &Options,
+    started_at: DateTime<Utc>,
+    done: &mut dyn FnMut(&NodeResult),
+) -> Result<Summary> {
+    let began = Instant::now();
+    let selected = selection(project, options)?;
+    let lease = lease::acquire(&engine.lake, "build").await?;
+    let built = Build::new(engine, project, contracts, options, started_at).await;
+    let outcome = match built {
+        Ok(mut build) => build.all(&selected, done).await.map(|()| build),
+        Err(e) => Err(e),
+    };
+    // A lease that cannot be given back runs out by itself; the build's own outcome matters more.
+    if let Err(e) = lease.release().await {
+        tracing::warn!(error = %e, "the build's lease was not given back; it ends within a minute");
+    }
+    let build = outcome?;
+    let release = release::publish(&build).await?;
+    Ok(Summary {
+        invocation_id: build.id.to_string(),
+        started_at,
+        results: build.results,
+        release,
+        elapsed: began.elapsed(),
+    })
+}
+
+fn selection(project: &Project, options: &Options) -> Result<BTreeSet<String>> {
+    let mut select = options.select.clone();
+    if let Some(layer) = &options.layer {
+        let schemas: BTreeSet<&str> =
+            project.nodes.values().filter(|n| n.kind != NodeKind::Test).map(|n| n.config.schema.as_str()).collect();
+        if !schemas.contains(layer.as_str()) {
+            let error = Error::input(format!("--layer: no model is built into `{layer}`"));
+            return Err(match nearest(layer, schemas.iter().copied()) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => {
+                    error.hint(format!("the project builds: {}", schemas.into_iter().collect::<Vec<_>>().join(", ")))
+                }
+            });
+        }
+        let layer_models = project.nodes.values().filter(|n| n.kind != NodeKind::Test && n.config.schema == *layer);
+        select.extend(layer_models.map(|n| format!("+{}", n.name)));
+    }
+    let mut chosen = project.select(&select, &options.exclude)?;
+    // A layer stands on the layers above it, so their tests are part of it as well.
+    if options.layer.is_some() {
+        let tests = project.nodes.values().filter(|n| n.kind == NodeKind::Test);
+        let covered =
+            tests.filter(|t| t.depends_on.iter().all(|d| chosen.contains(d) || project.sources.contains_key(d)));
+        chosen.extend(covered.map(|t| t.unique_id.clone()).collect::<Vec<_>>());
+    }
+    Ok(chosen)
+}
+
+/// A build under way.
+pub(crate) struct Build<'a> {
+    engine: &'a Engine,
+    project: &'a Project,
+    options: &'a Options,
+    id: Uuid,
+    started_at: DateTime<Utc>,
+    /// What every table is at, for everything that this build reads.
+    catalog: Catalog,
+    /// By unique id, for nodes and sources: what a model that reads them depends on.
+    inputs: HashMap<String, Input>,
+    results: Vec<NodeResult>,
+    /// Nodes whose dependants cannot be built, with the reason.
+    broken: BTreeMap<String, String>,
+    /// Tables whose published version this build stands on or has made.
+    versions: BTreeMap<TableName, u64>,
+    views: BTreeMap<TableName, String>,
+    held_back: BTreeSet<TableName>,
+}
+
+impl<'a> Build<'a> {
+    async fn new(
+        engine: &'a Engine,
+        project: &'a Project,
+        contracts: &[Contract],
+        options: &'a Options,
+        started_at: DateTime<Utc>,
+    ) -> Result<Build<'a>> {
+        let mut catalog = Catalog::of(&engine.lake).await?;
+        let mut inputs = HashMap::new();
+        for source in project.sources.values() {
+            let name = TableName::new(source.schema.as_str(), source.identifier.as_str());
+            let input = match catalog.snapshot(&name).await? {
+                Some(snapshot) => {
+                    catalog.pin(&name, snapshot.version);
+                    Input::table(&snapshot)
+                }
+                None => {
+                    let contract = contracts.iter().find(|c| name.schema == "bronze" && c.name == name.name);
+                    let Some(contract) = contract else {
+                        return Err(Error::input(format!(
+                            "source {name} is not in the lake, and no contract declares it"
+                        ))
+                        .hint(format!("it is declared in {}:{}", source.path, source.line)));
+                    };
+                    // A topic that nobody has ingested yet has no rows, which is something a model can read.
+                    let empty = MemTable::try_new(contract.bronze_schema(), vec![vec![]])
+                        .map_err(|e| engine::error("an empty table", e))?;
+                    catalog.replace(&name, Arc::new(empty));
+                    Input::absent(&name)
+                }
+            };
+            inputs.insert(source.unique_id.clone(), input);
+        }
+        Ok(Build {
+            engine,
+            project,
+            options,
+            id: Uuid::new_v4(),
+            started_at,
+            catalog,
+            inputs,
+            results: Vec::new(),
+            broken: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            views: BTreeMap::new(),
+            held_back: BTreeSet::new(),
+        })
+    }
+
+    fn lake(&self) -> &Lake {
+        &self.engine.lake
+    }
+
+    async fn all(&mut self, selected: &BTreeSet<String>, done: &mut dyn FnMut(&NodeResult)) -> Result<()> {
+        let order: Vec<&Node> = self.project.order();
+        for test in check::of_sources(self.project, selected) {
+            self.source_test(test).await?;
+            self.results.last().into_iter().for_each(&mut *done);
+        }
+        for node in order.iter().filter(|n| n.kind != NodeKind::Test) {
+            let tests = check::last_at(self.project, &order, node, selected);
+            let before = self.results.len();
+            if selected.contains(&node.unique_id) {
+                self.node(node, &tests).await?;
+            } else {
+                self.adopt(node).await?;
+            }
+            self.results[before..].iter().for_each(&mut *done);
+            let failed = self.results[before..].iter().any(|r| r.status.is_failure());
+            if failed && self.options.fail_fast {
+                let reason = "stopped at the first failure (--fail-fast)".to_owned();
+                for rest in order.iter().filter(|n| n.kind != NodeKind::Test && selected.contains(&n.unique_id)) {
+                    if !self.results.iter().any(|r| r.unique_id == rest.unique_id) {
+                        self.broken.insert(rest.unique_id.clone(), reason.clone());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A node that is not to be built is read as it is.
+    async fn adopt(&mut self, node: &Node) -> Result<()> {
+        let name = name_of(node);
+        match node.config.materialized {
+            Materialized::View if node.kind == NodeKind::Model => {
+                let compiled = self.compile(node)?;
+                self.show_view(node, &compiled).await
+            }
+            Materialized::Ephemeral => {
+                self.inputs.insert(node.unique_id.clone(), self.through(node));
+                Ok(())
+            }
+            _ => match self.catalog.snapshot(&name).await? {
+                Some(snapshot) => {
+                    self.catalog.pin(&name, snapshot.version);
+                    self.versions.insert(name, snapshot.version);
+                    self.inputs.insert(node.unique_id.clone(), Input::table(&snapshot));
+                    Ok(())
+                }
+                None => {
+                    self.broken.insert(node.unique_id.clone(), format!("{name} was never built"));
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    fn compile(&self, node: &Node) -> Result<Compiled> {
+        let run = RunContext {
+            is_incremental: false,
+            invocation_id: self.id.to_string(),
+            full_refresh: self.options.full_refresh,
+        };
+        self.project.compile(&node.unique_id, &run)
+    }
+
+    /// What a view or an ephemeral model depends on is what its readers depend on.
+    fn through(&self, node: &Node) -> Input {
+        Input::through(node.depends_on.iter().filter_map(|d| self.inputs.get(d)))
+    }
+
+    async fn show_view(&mut self, node: &Node, compiled: &Compiled) -> Result<()> {
+        let name = name_of(node);
+        let context = self.engine.session(Arc::new(self.catalog.clone()));
+        let frame = sql::query(&context, Text { file: &node.path, text: &compiled.sql })
+            .await
+            .map_err(|e| at_source(e, node, compiled))?;
+        let view = ViewTable::new(frame.into_unoptimized_plan(), Some(compiled.sql.clone()));
+        self.catalog.replace(&name, Arc::new(view));
+        self.views.insert(name, compiled.sql.clone());
+        self.inputs.insert(node.unique_id.clone(), self.through(node));
+        Ok(())
+    }
+}
+
+pub(crate) fn name_of(node: &Node) -> TableName {
+    TableName::new(node.config.schema.as_str(), node.config.alias.as_str())
+}
+
+/// An error in compiled SQL, told where the user wrote it.
+pub(crate) fn at_source(error: Error, node: &Node, compiled: &Compiled) -> Error {
+    use crate::error::Place;
+    let Some(place) = error.place().cloned() else { return error.context(&node.path) };
+    let line = compiled.source_line(place.line);
+    let written = node.raw.lines().nth(line.saturating_sub(1)).unwrap_or("");
+    let compiled_line = place.text.as_deref().unwrap_or("");
+    // The column holds where the line stands in the file as it does in the compiled SQL; else the line alone is told.
+    let same = written == compiled_line;
+    let column = if same { place.column } else { written.len() - written.trim_start().len() + 1 };
+    error.at(Place { file: node.path.clone(), line, column, text: Some(written.to_owned()) })
+}

@@ -1,0 +1,178 @@
+//! Contracts: what the records of a topic or of a batch source must look like, and how they become rows of Bronze.
+//!
+//! A contract is one `CREATE TABLE` in a file of its own. It is the only place that says how a source's fields are named
+//! and typed; [`Decoder`] holds every record to it, without loss and without guessing.
+
+pub mod bronze;
+mod cells;
+mod csv;
+mod decode;
+mod field;
+mod json;
+mod number;
+mod parse;
+mod rejection;
+mod timestamp;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use chrono_tz::Tz;
+
+pub use self::csv::CsvHeader;
+pub use self::decode::Decoder;
+pub use self::parse::parse;
+pub use self::rejection::{Class, Rejection};
+use crate::error::{Error, Place, Result};
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Contract {
+    /// The table, which is also the stem of the file.
+    pub name: String,
+    pub origin: Origin,
+    /// For files: how those are written that do not say so by their own name.
+    pub format: Format,
+    /// Where the clocks hang that times without an offset were read from.
+    pub zone: Tz,
+    pub comment: Option<String>,
+    pub columns: Vec<Column>,
+    /// The contract's file, as errors show it.
+    pub file: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    Topic {
+        topic: String,
+    },
+    Files {
+        location: Option<String>,
+        /// Every load brings all rows there are: what is absent has gone.
+        full_extract: bool,
+        /// The column that tells the source's rows apart.
+        key: Option<String>,
+        /// The column with the time of a row's last change.
+        watermark: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object a record; in files, one a line.
+    Json,
+    /// With a header that names the columns.
+    Csv,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// The column and the JSON field.
+    pub name: String,
+    pub data_type: Type,
+    pub nullable: bool,
+    pub comment: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Type {
+    String,
+    Boolean,
+    Int,
+    BigInt,
+    Double,
+    /// Precision, 1 to 38, and scale, 0 to the precision.
+    Decimal(u8, i8),
+    Timestamp,
+    Date,
+}
+
+impl Type {
+    pub fn to_arrow(self) -> DataType {
+        match self {
+            Type::String => DataType::Utf8,
+            Type::Boolean => DataType::Boolean,
+            Type::Int => DataType::Int32,
+            Type::BigInt => DataType::Int64,
+            Type::Double => DataType::Float64,
+            Type::Decimal(precision, scale) => DataType::Decimal128(precision, scale),
+            Type::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            Type::Date => DataType::Date32,
+        }
+    }
+}
+
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Type::String => f.write_str("string"),
+            Type::Boolean => f.write_str("boolean"),
+            Type::Int => f.write_str("int"),
+            Type::BigInt => f.write_str("bigint"),
+            Type::Double => f.write_str("double"),
+            Type::Decimal(precision, scale) => write!(f, "decimal({precision},{scale})"),
+            Type::Timestamp => f.write_str("timestamp"),
+            Type::Date => f.write_str("date"),
+        }
+    }
+}
+
+impl Contract {
+    /// The columns that [`Decoder::finish`] returns: the contract's, then `_extra`. All of them are nullable, `NOT NULL`
+    /// ones too, since a rejected record has a row of nulls.
+    pub fn schema(&self) -> SchemaRef {
+        let columns = self.columns.iter().map(|column| Field::new(&column.name, column.data_type.to_arrow(), true));
+        let extra = Field::new("_extra", DataType::Utf8, true);
+        Arc::new(Schema::new(columns.chain([extra]).collect::<Vec<_>>()))
+    }
+}
+
+/// The contracts that the program brings along, ordered by name.
+const DEFAULTS: [(&str, &str); 5] = [
+    ("sql/bronze/call_events.sql", include_str!("../../sql/bronze/call_events.sql")),
+    ("sql/bronze/crm_customers.sql", include_str!("../../sql/bronze/crm_customers.sql")),
+    ("sql/bronze/data_session_events.sql", include_str!("../../sql/bronze/data_session_events.sql")),
+    ("sql/bronze/network_probe_events.sql", include_str!("../../sql/bronze/network_probe_events.sql")),
+    ("sql/bronze/sms_events.sql", include_str!("../../sql/bronze/sms_events.sql")),
+];
+
+pub fn defaults() -> Result<Vec<Contract>> {
+    DEFAULTS.iter().map(|(file, text)| parse(file, text)).collect()
+}
+
+/// The contracts of all `*.sql` files of a folder, ordered by name.
+pub fn load(folder: &Path) -> Result<Vec<Contract>> {
+    let unreadable = |error| Error::input(format!("cannot read the contracts in {}", folder.display())).because(error);
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|extension| extension == "sql") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let mut contracts = Vec::with_capacity(files.len());
+    for path in files {
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| Error::input(format!("cannot read the contract {}", path.display())).because(error))?;
+        let (contract, origin) = parse::parse_with_origin(&path.display().to_string(), &text)?;
+        ensure_own_topic(&contract, origin, &contracts)?;
+        contracts.push(contract);
+    }
+    Ok(contracts)
+}
+
+/// A topic lands in one table. (Two contracts of one table cannot be: each has its file's name.)
+fn ensure_own_topic(contract: &Contract, origin: Place, earlier: &[Contract]) -> Result<()> {
+    let Origin::Topic { topic } = &contract.origin else { return Ok(()) };
+    match earlier.iter().find(|earlier| earlier.origin == contract.origin) {
+        Some(other) => Err(Error::input(format!("the topic `{topic}` is already taken by {}", other.file))
+            .at(origin)
+            .hint("a topic lands in one table: remove one of the two contracts, or change its topic")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+use super::*;
+use crate::error::Kind;
+
+fn parsed(ddl: &str) -> Contract {
+    parse("bronze/calls.sql", ddl).unwrap()
+}
+
+/// The error of a contract that has to be refused: line and column, and all that it says.
+fn refused(ddl: &str) -> (usize, usize, String) {
+    let error = parse("bronze/calls.sql", ddl).err().unwrap_or_else(|| panic!("{ddl} was accepted"));
+    assert_eq!(error.kind(), Kind::Input);
+    let place = error.place().unwrap_or_else(|| panic!("{error} has no place"));
+    (place.line, place.column, error.to_string())
+}
+
+fn assert_refused(ddl: &str, line: usize, column: usize, words: &[&str]) {
+    let (found_line, found_column, message) = refused(ddl);
+    assert_eq!((found_line, found_column), (line, column), "{message}");
+    for word in words {
+        assert!(message.contains(word), "{message} lacks {word}");
+    }
+}
+
+#[test]
+fn a_contract_has_all_that_its_ddl_says() {
+    let contract = parsed(
+        "-- about calls
+        CREATE TABLE Calls (
+            Id STRING NOT NULL COMMENT 'the ''key''',
+            \"callerName\" VARCHAR NULL,
+            ok BOOL, seconds INTEGER, bytes BIGINT, ratio DOUBLE PRECISION, fee NUMERIC(12, 2), units DECIMAL(9),
+            timestamp TIMESTAMP COMMENT 'when', day DATE
+        )
+        COMMENT 'all calls'
+        WITH (topic = 'telecom.calls-1', format = 'json', timezone = 'America/Los_Angeles');",
+    );
+    assert_eq!(contract.name, "calls");
+    assert_eq!(contract.origin, Origin::Topic { topic: "telecom.calls-1".to_owned() });
+    assert_eq!(contract.format, Format::Json);
+    assert_eq!(contract.zone, Tz::America__Los_Angeles);
+    assert_eq!(contract.comment.as_deref(), Some("all calls"));
+    assert_eq!(contract.file, "bronze/calls.sql");
+    let columns: Vec<_> = contract.columns.iter().map(|column| (column.name.as_str(), column.data_type)).collect();
+    let expected = [
+        ("id", Type::String),
+        ("callerName", Type::String),
+        ("ok", Type::Boolean),
+        ("seconds", Type::Int),
+        ("bytes", Type::BigInt),
+        ("ratio", Type::Double),
+        ("fee", Type::Decimal(12, 2)),
+        ("units", Type::Decimal(9, 0)),
+        ("timestamp", Type::Timestamp),
+        ("day", Type::Date),
+    ];
+    assert_eq!(columns, expected);
+    let not_null: Vec<bool> = contract.columns.iter().map(|column| !column.nullable).collect();
+    assert_eq!(not_null, [true, false, false, false, false, false, false, false, false, false]);
+    assert_eq!(contract.columns[0].comment.as_deref(), Some("the 'key'"));
+    assert_eq!(contract.columns[8].comment.as_deref(), Some("when"));
+}
+
+#[test]
+fn a_topic_is_json_and_utc_if_nothing_else_is_said() {
+    let contract = parsed("CREATE TABLE calls (id STRING) WITH (topic = 'calls')");
+    assert_eq!((contract.format, contract.zone, contract.comment), (Format::Json, Tz::UTC, None));
+}
+
+#[test]
+fn files_may_have_a_place_a_format_and_full_extracts() {
+    let origin = |options: &str| parsed(&format!("CREATE TABLE calls (id STRING) WITH ({options})"));
+    let files = |location: Option<&str>| Origin::Files {
+        location: location.map(str::to_owned),
+        full_extract: false,
+        key: None,
+        watermark: None,
+    };
+    assert_eq!(origin("source = 'files'").origin, files(None));
+    assert_eq!(origin("source = 'files'").format, Format::Csv);
+    assert_eq!(origin("source = 'files', format = 'json'").format, Format::Json);
+    assert_eq!(origin("location = 'in', extract = 'incremental'").origin, files(Some("in")));
+}
+
+#[test]
+fn a_full_extract_names_its_key_and_its_watermark_among_the_columns() {
+    let table = |options: &str| format!("CREATE TABLE calls (id STRING, changed TIMESTAMP) WITH ({options})");
+    let full = parsed(&table("extract = 'full', key = 'id', watermark = 'changed'")).origin;
+    let (key, watermark) = (Some("id".to_owned()), Some("changed".to_owned()));
+    assert_eq!(full, Origin::Files { location: None, full_extract: true, key, watermark });
+    assert_refused(&table("extract = 'full', key = 'id'"), 1, 68, &["watermark"]);
+    assert_refused(&table("key = 'ids'"), 1, 64, &["did you mean `id`?"]);
+    assert_refused(&table("watermark = 'id'"), 1, 70, &["not TIMESTAMP"]);
+}
+
+#[test]
+fn a_syntax_error_has_its_place() {
+    assert_refused("CREATE TABLE calls (\n  id STRING,\n  name\n) WITH (topic = 'x')", 4, 1, &["found: )"]);
+    assert_refused("CREATE TABLE calls (\n  id STRING\n", 2, 12, &["found: EOF"]);
+    assert_refused("CREATE TABEL calls (id STRING)", 1, 8, &["TABEL", "bronze/calls.sql:1:8"]);
+    assert_refused("CREATE TABLE calls (\n  id STRING COMMENT 'open\n)", 2, 21, &["Unterminated string"]);
+}
+
+#[test]
+fn a_file_is_one_create_table_and_nothing_else() {
+    let one = "CREATE TABLE calls (id STRING) WITH (topic = 'calls')";
+    assert_refused(&format!("{one};\n{one};"), 2, 1, &["one CREATE TABLE"]);
+    assert_refused(&format!("{one} {one}"), 1, one.len() + 2, &["one CREATE TABLE"]);
+    assert_refused("SELECT 1", 1, 1, &["a contract is a CREATE TABLE"]);
+    let empty = parse("calls.sql", " -- nothing\n").err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(empty.contains("calls.sql holds no CREATE TABLE"), "{empty}");
+}
+
+#[test]
+fn the_table_has_the_name_of_its_file() {
+    assert_refused(
+        "CREATE TABLE cals (id STRING) WITH (topic = 'x')",
+        1,
+        14,
+        &["called `cals`", "but its file `calls`"],
+    );
+    assert_refused("CREATE TABLE bronze.calls (id STRING) WITH (topic = 'x')", 1, 14, &["without a schema"]);
+    assert_refused("CREATE TABLE \"my calls\" (id STRING) WITH (topic = 'x')", 1, 14, &["cannot be a table's name"]);
+}
+
+#[test]
+fn a_clause_without_meaning_is_refused() {
+    for ddl in [
+        "CREATE OR REPLACE TABLE calls (id STRING) WITH (topic = 'x')",
+        "CREATE TABLE IF NOT EXISTS calls (id STRING) WITH (topic = 'x')",
+        "CREATE TEMPORARY TABLE calls (id STRING) WITH (topic = 'x')",
+        "CREATE TABLE calls (id STRING, PRIMARY KEY (id)) WITH (topic = 'x')",
+        "CREATE TABLE calls (id STRING) PARTITIONED BY (day DATE) WITH (topic = 'x')",
+        "CREATE TABLE calls (id STRING) STORED AS PARQUET WITH (topic = 'x')",
+        "CREATE TABLE calls (id STRING) WITH (topic = 'x') AS SELECT 1",
+    ] {
+        assert_refused(ddl, 1, 1, &["means nothing in a contract"]);
+    }
+    assert_refused("CREATE TABLE calls (id STRING) TBLPROPERTIES (topic = 'x')", 1, 14, &["WITH (topic"]);
+    for option in ["DEFAULT 'x'", "PRIMARY KEY", "UNIQUE", "CHECK (id > 1)"] {
+        let ddl = format!("CREATE TABLE calls (\n  id STRING {option}) WITH (topic = 'x')");
+        assert_refused(&ddl, 2, 3, &["means nothing in a contract"]);
+    }
+}
+
+#[test]
+fn an_unknown_type_is_answered_with_the_nearest_one() {
+    let with_type = |data_type: &str| format!("CREATE TABLE calls (\n  id  {data_type} NOT NULL) WITH (topic = 'x')");
+    assert_refused(&with_type("STRNG"), 2, 7, &["unknown type `STRNG`", "did you mean STRING?"]);
+    assert_refused(&with_type("BIGINTT"), 2, 7, &["did you mean BIGINT?"]);
+    for data_type in
+        ["JSON", "FLOAT", "VARCHAR(10)", "TIMESTAMP WITH TIME ZONE", "INT(4)", "BIGINT UNSIGNED", "ARRAY<INT>"]
+    {
+        assert_refused(&with_type(data_type), 2, 7, &["unknown type", "DECIMAL(p, s)"]);
+    }
+    for data_type in ["DECIMAL", "DECIMAL(39, 2)", "DECIMAL(0)", "DECIMAL(4, 5)", "DECIMAL(4, -1)", "DECIMAL(400, 2)"] {
+        assert_refused(&with_type(data_type), 2, 7, &["not a decimal type"]);
+    }
+}
+
+#[test]
+fn column_names_are_distinct_and_fit_for_a_table() {
+    let with_columns = |columns: &str| format!("CREATE TABLE calls ({columns}) WITH (topic = 'x')");
+    assert_refused(&with_columns("id STRING, \"ID\" INT"), 1, 32, &["`ID` is there twice"]);
+    assert_refused(&with_columns("_offset BIGINT"), 1, 21, &["`_offset` is reserved"]);
+    for name in ["a b", "a,b", "a=b", "a\\b", "(a)", "a\tb", ""] {
+        assert_refused(&with_columns(&format!("\"{name}\" INT")), 1, 21, &["cannot be a column's name"]);
+    }
+    assert_refused(&with_columns(""), 1, 14, &["has no columns"]);
+}
+
+#[test]
+fn an_unknown_option_is_answered_with_the_nearest_one() {
+    let with = |options: &str| format!("CREATE TABLE calls (id STRING)\nWITH ({options})");
+    assert_refused(&with("topik = 'x'"), 2, 7, &["unknown option `topik`", "did you mean `topic`?"]);
+    assert_refused(&with("compression = 'x'"), 2, 7, &["the options are topic, source"]);
+    assert_refused(&with("topic = 'x', topic = 'y'"), 2, 20, &["`topic` is there twice"]);
+    assert_refused(&with("topic = x"), 2, 7, &["not a string", "topic = 'x'"]);
+    assert_refused(&with("topic = 5"), 2, 7, &["not a string"]);
+}
+
+#[test]
+fn an_option_has_a_known_value() {
+    let with = |options: &str| format!("CREATE TABLE calls (id STRING)\nWITH ({options})");
+    assert_refused(&with("topic = 'x', format = 'avro'"), 2, 29, &["unknown format `avro`", "'json' or 'csv'"]);
+    assert_refused(&with("topic = 'x', format = 'csv'"), 2, 29, &["cannot be CSV"]);
+    assert_refused(&with("topic = '^a.*'"), 2, 15, &["cannot be the name of a topic"]);
+    assert_refused(&with("topic = 'x', timezone = 'Europe/Berln'"), 2, 31, &["did you mean 'Europe/Berlin'?"]);
+    assert_refused(&with("source = 'file'"), 2, 16, &["unknown source `file`", "'files'"]);
+    assert_refused(&with("source = 'files', extract = 'all'"), 2, 35, &["unknown extract `all`"]);
+}
+
+#[test]
+fn a_contract_says_where_its_records_come_from_and_says_one_thing() {
+    assert_refused("CREATE TABLE calls (id STRING)", 1, 14, &["does not say where", "topic = '...'"]);
+    assert_refused("CREATE TABLE calls (id STRING) WITH (format = 'json')", 1, 14, &["does not say where"]);
+    let both = "CREATE TABLE calls (id STRING) WITH (topic = 'x', location = 'in')";
+    assert_refused(both, 1, 51, &["`topic` and `location` do not go together"]);
+}

@@ -1,0 +1,227 @@
+//! Which version of which table a session reads.
+//!
+//! The catalogue decides it before a query begins: a table is pinned to a version, or replaced (by a candidate, by a
+//! reduced input, by a view's text), or else read as of its newest version. `name@v12` asks for one version of a table,
+//! which is how time travel is spelled inside; see [`super::sql`].
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use chrono::DateTime;
+use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
+use datafusion::common::Result as DfResult;
+
+use super::external;
+use super::table::FilesTable;
+use crate::error::{Error, Result, nearest};
+use crate::lake::{Lake, OWN_SCHEMA, Snapshot, TableName};
+
+/// Between a table's name and the version asked for.
+const AT: char = '@';
+
+#[derive(Clone)]
+pub struct Catalog {
+    lake: Lake,
+    tables: BTreeSet<TableName>,
+    pins: HashMap<TableName, u64>,
+    replaced: HashMap<TableName, Arc<dyn TableProvider>>,
+    /// Snapshots already read. A version cannot change, so neither can these.
+    snapshots: Arc<Mutex<HashMap<(TableName, u64), Arc<Snapshot>>>>,
+}
+
+impl Catalog {
+    /// A catalogue of the lake's tables, each at its newest version.
+    pub async fn of(lake: &Lake) -> Result<Catalog> {
+        Ok(Catalog::only(lake, lake.tables().await?))
+    }
+
+    /// A catalogue of just these tables, without asking the lake for others.
+    pub fn only(lake: &Lake, tables: impl IntoIterator<Item = TableName>) -> Catalog {
+        Catalog {
+            lake: lake.clone(),
+            tables: tables.into_iter().collect(),
+            pins: HashMap::new(),
+            replaced: HashMap::new(),
+            snapshots: Arc::default(),
+        }
+    }
+
+    pub fn pin(&mut self, name: &TableName, version: u64) {
+        self.tables.insert(name.clone());
+        self.pins.insert(name.clone(), version);
+    }
+
+    /// Shows `provider` under that name, whatever the lake holds.
+    pub fn replace(&mut self, name: &TableName, provider: Arc<dyn TableProvider>) {
+        self.tables.insert(name.clone());
+        self.replaced.insert(name.clone(), provider);
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &TableName> {
+        self.tables.iter()
+    }
+
+    pub fn pinned(&self, name: &TableName) -> Option<u64> {
+        self.pins.get(name).copied()
+    }
+
+    /// The table as this catalogue shows it, if the lake has it.
+    pub async fn snapshot(&self, name: &TableName) -> Result<Option<Arc<Snapshot>>> {
+        let table = self.lake.table(name)?;
+        match self.pins.get(name) {
+            Some(version) => self.at(name, *version).await.map(Some),
+            None => Ok(table.latest().await?.map(|s| self.remember(s))),
+        }
+    }
+
+    async fn at(&self, name: &TableName, version: u64) -> Result<Arc<Snapshot>> {
+        let known =
+            self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).get(&(name.clone(), version)).cloned();
+        match known {
+            Some(snapshot) => Ok(snapshot),
+            None => Ok(self.remember(self.lake.table(name)?.at_version(version).await?)),
+        }
+    }
+
+    fn remember(&self, snapshot: Snapshot) -> Arc<Snapshot> {
+        let snapshot = Arc::new(snapshot);
+        let key = (snapshot.name.clone(), snapshot.version);
+        let mut known = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        // One version of a table is enough to keep: a session that lives long must not collect them all.
+        known.retain(|(name, version), _| *name != key.0 || Some(version) == self.pins.get(name));
+        known.insert(key, snapshot.clone());
+        snapshot
+    }
+
+    /// The provider of a snapshot's rows.
+    pub fn provider(&self, snapshot: &Snapshot, name_files: bool) -> Result<Arc<dyn TableProvider>> {
+        let table = self.lake.table(&snapshot.name)?;
+        let (schema, partitions) = (&snapshot.schema, &snapshot.partition_columns);
+        Ok(Arc::new(FilesTable::new(&self.lake, &table, schema, partitions, &snapshot.files, name_files)?))
+    }
+
+    async fn resolve(&self, schema: &str, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        let (plain, wanted) = match name.split_once(AT) {
+            Some((plain, wanted)) => (plain, Some(wanted)),
+            None => (name, None),
+        };
+        let table = TableName::new(schema, plain);
+        if wanted.is_none()
+            && let Some(provider) = self.replaced.get(&table)
+        {
+            return Ok(Some(provider.clone()));
+        }
+        if !self.tables.contains(&table) {
+            return Ok(None);
+        }
+        let snapshot = match wanted {
+            None => self.snapshot(&table).await?,
+            Some(wanted) => Some(self.at(&table, self.version_of(&table, wanted).await?).await?),
+        };
+        snapshot.map(|s| self.provider(&s, false)).transpose()
+    }
+
+    async fn version_of(&self, table: &TableName, wanted: &str) -> Result<u64> {
+        if self.replaced.contains_key(table) {
+            return Err(Error::input(format!("{table} has no versions to travel to"))
+                .hint("time travel works on tables, not on views"));
+        }
+        let (kind, value) = wanted.split_at(wanted.len().min(1));
+        match (kind, value.parse::<i64>()) {
+            ("v", Ok(version)) if version >= 0 => Ok(version.unsigned_abs()),
+            ("t", Ok(micros)) => match DateTime::from_timestamp_micros(micros) {
+                Some(time) => self.lake.table(table)?.version_at(time).await,
+                None => Err(Error::input(format!("{micros} is not a time"))),
+            },
+            _ => Err(Error::input(format!("`{wanted}` is not a version of {table}"))),
+        }
+    }
+
+    /// What to tell somebody who asked for a table that is not there.
+    pub fn not_found(&self, schema: &str, name: &str) -> Error {
+        let error = Error::input(format!("there is no table {schema}.{name}"));
+        let names: Vec<String> = self.tables.iter().map(TableName::to_string).collect();
+        match nearest(&format!("{schema}.{name}"), names.iter().map(String::as_str)) {
+            Some(near) => error.hint(format!("did you mean {near}?")),
+            None if names.is_empty() => {
+                error.hint("the lake is empty: run `medallion ingest` or `medallion demo` first")
+            }
+            None => error.hint("`\\dt` or `medallion status` lists the tables"),
+        }
+    }
+}
+
+/// How a table at one version is named inside the engine.
+pub fn at_version(name: &str, version: u64) -> String {
+    format!("{name}{AT}v{version}")
+}
+
+/// How a table as of a time (microseconds since 1970, UTC) is named inside the engine.
+pub fn at_time(name: &str, micros: i64) -> String {
+    format!("{name}{AT}t{micros}")
+}
+
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Catalog").field("tables", &self.tables).field("pins", &self.pins).finish_non_exhaustive()
+    }
+}
+
+/// A catalogue as DataFusion asks it.
+#[derive(Debug)]
+pub struct Shown(pub Arc<Catalog>);
+
+impl CatalogProvider for Shown {
+    fn schema_names(&self) -> Vec<String> {
+        self.0.tables.iter().map(|t| t.schema.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        // Every schema answers, so that a missing table is told apart with the nearest name.
+        Some(Arc::new(Schema { catalog: self.0.clone(), name: name.to_owned() }))
+    }
+}
+
+#[derive(Debug)]
+struct Schema {
+    catalog: Arc<Catalog>,
+    name: String,
+}
+
+#[async_trait]
+impl SchemaProvider for Schema {
+    fn table_names(&self) -> Vec<String> {
+        // information_schema asks for every table's columns; what the product keeps for itself stays out of the way.
+        self.catalog
+            .tables
+            .iter()
+            .filter(|t| t.schema == self.name && t.schema != OWN_SCHEMA)
+            .map(|t| t.name.clone())
+            .collect()
+    }
+
+    async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+        match self.catalog.resolve(&self.name, name).await {
+            Ok(Some(provider)) => Ok(Some(provider)),
+            // `information_schema` and functions are looked for elsewhere first; this is the last place to ask.
+            Ok(None) => Err(external(self.catalog.not_found(&self.name, name))),
+            Err(e) => Err(external(e)),
+        }
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        let plain = name.split(AT).next().unwrap_or(name);
+        self.catalog.tables.contains(&TableName::new(self.name.as_str(), plain))
+    }
+}
+
+/// Tables by schema, for listings and completion.
+pub fn by_schema<'a>(names: impl Iterator<Item = &'a TableName>) -> BTreeMap<&'a str, Vec<&'a str>> {
+    let mut schemas: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for name in names {
+        schemas.entry(&name.schema).or_default().push(&name.name);
+    }
+    schemas
+}

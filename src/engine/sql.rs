@@ -1,0 +1,291 @@
+//! SQL text to plans: time travel that works or is refused, and errors that point at the text.
+//!
+//! DataFusion's parser takes `VERSION AS OF` in some dialects and then reads current data. Here the clause is taken out
+//! of the token stream before parsing, and the table in front of it is replaced by that version of it; what is left of
+//! such clauses in the parsed statement is refused.
+
+use std::ops::ControlFlow;
+
+use arrow::compute::kernels::cast_utils::string_to_datetime;
+use chrono::Utc;
+use datafusion::common::Diagnostic;
+use datafusion::error::DataFusionError;
+use datafusion::prelude::{DataFrame, SQLOptions, SessionContext};
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::ast::{TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
+
+use super::catalog::{at_time, at_version};
+use crate::error::{Error, Place, Result};
+
+/// Where a piece of SQL stands, for errors.
+#[derive(Clone, Copy)]
+pub struct Text<'a> {
+    pub file: &'a str,
+    pub text: &'a str,
+}
+
+impl Text<'_> {
+    fn at(&self, location: Location) -> Option<Place> {
+        let (line, column) = (usize::try_from(location.line).ok()?, usize::try_from(location.column).ok()?);
+        (line > 0).then(|| Place::in_text(self.file, self.text, line, column))
+    }
+
+    fn wrong(&self, what: impl Into<String>, location: Location) -> Error {
+        let error = Error::input(what);
+        match self.at(location) {
+            Some(place) => error.at(place),
+            None => error,
+        }
+    }
+
+    /// An error of parsing or planning, with its place in this text where the engine tells one.
+    pub fn error(&self, error: DataFusionError) -> Error {
+        let location = match error.find_root() {
+            DataFusionError::SQL(parser, _) => location_in(&parser.to_string()),
+            _ => error
+                .diagnostic()
+                .and_then(|d: &Diagnostic| d.span)
+                .map(|s| Location { line: s.start.line, column: s.start.column }),
+        };
+        let place = location.and_then(|l| self.at(l));
+        let error = plain(error);
+        match place {
+            Some(place) if error.place().is_none() => error.at(place),
+            _ => error,
+        }
+    }
+}
+
+/// The engine's wording without its layers of context.
+fn plain(error: DataFusionError) -> Error {
+    if let DataFusionError::External(_) = error.find_root() {
+        return super::error("the query failed", error);
+    }
+    let text = match error.find_root() {
+        DataFusionError::SQL(parser, _) => {
+            let text = parser.to_string();
+            let text = text.trim_start_matches("sql parser error: ");
+            text.split(" at Line:").next().unwrap_or(text).to_owned()
+        }
+        root => root
+            .strip_backtrace()
+            .trim_start_matches("Schema error: ")
+            .trim_start_matches("Error during planning: ")
+            .to_owned(),
+    };
+    let kind = super::error("", error).kind();
+    Error::new(kind, text)
+}
+
+/// sqlparser tells places of syntax errors in words only.
+fn location_in(text: &str) -> Option<Location> {
+    let rest = &text[text.find("Line: ")? + 6..];
+    let (line, rest) = rest.split_once(", Column: ")?;
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    Some(Location { line: line.parse().ok()?, column: rest[..digits].parse().ok()? })
+}
+
+/// Parses all statements of a text.
+pub fn parse(source: Text<'_>) -> Result<Vec<Statement>> {
+    let tokens = Tokenizer::new(&GenericDialect {}, source.text)
+        .tokenize_with_location()
+        .map_err(|e| source.wrong(e.message, e.location))?;
+    let tokens = travel(source, tokens)?;
+    let mut parser =
+        DFParserBuilder::new(tokens).with_dialect(&GenericDialect {}).build().map_err(|e| source.error(e))?;
+    let statements = parser.parse_statements().map_err(|e| source.error(e))?;
+    for statement in &statements {
+        if let Statement::Statement(statement) = statement
+            && let ControlFlow::Break(what) = statement.visit(&mut Refused)
+        {
+            return Err(Error::input(what));
+        }
+    }
+    Ok(statements.into())
+}
+
+/// Plans one query and nothing else.
+pub async fn query(context: &SessionContext, source: Text<'_>) -> Result<DataFrame> {
+    let mut statements = parse(source)?;
+    match (statements.pop(), statements.is_empty()) {
+        (Some(statement), true) => run(context, source, statement).await,
+        (None, _) => Err(Error::input(format!("{}: there is no SQL in it", source.file))),
+        _ => Err(Error::input(format!("{}: more than one statement where one query is expected", source.file))),
+    }
+}
+
+/// Plans a statement that reads. Whatever would write, or change the session, is refused.
+pub async fn run(context: &SessionContext, source: Text<'_>, statement: Statement) -> Result<DataFrame> {
+    let plan = context.state().statement_to_plan(statement).await.map_err(|e| source.error(e))?;
+    let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    options.verify_plan(&plan).map_err(|_| {
+        Error::input("this session only reads")
+            .hint("tables are made by ingest, load and build; ask with SELECT, EXPLAIN, SHOW or DESCRIBE")
+    })?;
+    context.execute_logical_plan(plan).await.map_err(|e| source.error(e))
+}
+
+/// Replaces `t [FOR] VERSION AS OF 12` and `t [FOR] TIMESTAMP AS OF '…'` by the name of that version of the table.
+fn travel(source: Text<'_>, tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
+    let keyword = |token: Option<&TokenWithSpan>| match token.map(|t| &t.token) {
+        Some(Token::Word(word)) if word.quote_style.is_none() => word.value.to_ascii_uppercase(),
+        _ => String::new(),
+    };
+    let solid: Vec<usize> = (0..tokens.len()).filter(|i| !matches!(tokens[*i].token, Token::Whitespace(_))).collect();
+    let at = |i: usize| solid.get(i).and_then(|t| tokens.get(*t));
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut i = 0;
+    while let Some(token) = at(i) {
+        let explicit = usize::from(keyword(Some(token)) == "FOR");
+        let kind = keyword(at(i + explicit));
+        let clause = matches!(kind.as_str(), "VERSION" | "TIMESTAMP" | "SYSTEM_TIME")
+            && keyword(at(i + explicit + 1)) == "AS"
+            && keyword(at(i + explicit + 2)) == "OF";
+        let value = at(i + explicit + 3).map(|t| &t.token);
+        let literal = matches!(value, Some(Token::Number(..) | Token::SingleQuotedString(_)));
+        // `SELECT version AS of FROM t` is no time travel; with FOR, or with a value behind it, it can be nothing else.
+        if !clause || (explicit == 0 && !literal) {
+            out.push(token.clone());
+            i += 1;
+            continue;
+        }
+        let place = token.span.start;
+        let Some(TokenWithSpan { token: Token::Word(table), span }) = out.pop() else {
+            return Err(source.wrong(format!("{kind} AS OF must follow the name of a table"), place));
+        };
+        let plain = if table.quote_style.is_some() { table.value.clone() } else { table.value.to_lowercase() };
+        let name = match (kind.as_str(), value) {
+            ("VERSION", Some(Token::Number(number, _))) => match number.parse() {
+                Ok(version) => at_version(&plain, version),
+                Err(_) => {
+                    return Err(source.wrong(format!("`{number}` is not a version: expected a whole number"), place));
+                }
+            },
+            ("VERSION", _) => return Err(source.wrong("VERSION AS OF takes a whole number", place)),
+            (_, Some(Token::SingleQuotedString(text))) => match string_to_datetime(&Utc, text) {
+                Ok(time) => at_time(&plain, time.timestamp_micros()),
+                Err(_) => {
+                    return Err(source.wrong(format!("`{text}` is not a time: write '2026-01-31 12:00:00'"), place));
+                }
+            },
+            _ => {
+                return Err(
+                    source.wrong(format!("{kind} AS OF takes a time in quotes, such as '2026-01-31 12:00:00'"), place)
+                );
+            }
+        };
+        let word =
+            |text: String| Token::Word(Word { value: text, quote_style: Some('"'), keyword: Keyword::NoKeyword });
+        out.push(TokenWithSpan { token: word(name), span });
+        i += explicit + 4;
+        // The query goes on to call the table by its own name, unless it gives it another.
+        let next = keyword(at(i));
+        let has_alias = next == "AS" || (matches!(at(i).map(|t| &t.token), Some(Token::Word(_))) && !ends_table(&next));
+        if !has_alias {
+            out.push(TokenWithSpan { token: Token::make_keyword("AS"), span: Span::empty() });
+            out.push(TokenWithSpan { token: word(plain), span });
+        }
+    }
+    Ok(out)
+}
+
+/// Keywords that may follow a table without being its alias.
+fn ends_table(keyword: &str) -> bool {
+    const FOLLOW: &[&str] = &[
+        "WHERE",
+        "GROUP",
+        "ORDER",
+        "LIMIT",
+        "OFFSET",
+        "FETCH",
+        "HAVING",
+        "QUALIFY",
+        "WINDOW",
+        "JOIN",
+        "INNER",
+        "LEFT",
+        "RIGHT",
+        "FULL",
+        "CROSS",
+        "NATURAL",
+        "ON",
+        "USING",
+        "UNION",
+        "INTERSECT",
+        "EXCEPT",
+        "LATERAL",
+        "SEMI",
+        "ANTI",
+    ];
+    keyword.is_empty() || FOLLOW.contains(&keyword)
+}
+
+/// What the parser accepts and the engine would ignore.
+struct Refused;
+
+impl Visitor for Refused {
+    type Break = String;
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<String> {
+        match factor {
+            TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
+                ControlFlow::Break("TABLESAMPLE is not supported: use ORDER BY random() LIMIT n".into())
+            }
+            TableFactor::Table { version: Some(version), .. } => ControlFlow::Break(format!(
+                "time travel is written VERSION AS OF n or TIMESTAMP AS OF '…', not{version}"
+            )),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(sql: &str) -> Result<String> {
+        parse(Text { file: "test", text: sql })
+            .map(|s| s.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    }
+
+    #[test]
+    fn time_travel_names_the_version_and_keeps_the_tables_own_name() {
+        assert_eq!(
+            parsed("select Calls.x from gold.Calls for version as of 12 where calls.x = 1").unwrap(),
+            "SELECT Calls.x FROM gold.\"calls@v12\" AS \"calls\" WHERE calls.x = 1"
+        );
+        assert_eq!(
+            parsed("SELECT * FROM t TIMESTAMP AS OF '1970-01-01T00:00:01Z' c JOIN u ON true").unwrap(),
+            "SELECT * FROM \"t@t1000000\" c JOIN u ON true"
+        );
+    }
+
+    #[test]
+    fn a_column_called_version_may_still_be_called_of() {
+        assert_eq!(parsed("SELECT version AS of FROM t").unwrap(), "SELECT version AS of FROM t");
+    }
+
+    #[test]
+    fn time_travel_that_cannot_work_is_refused_and_never_ignored() {
+        for sql in [
+            "SELECT * FROM t FOR VERSION AS OF x",
+            "SELECT * FROM t VERSION AS OF 'yesterday'",
+            "SELECT * FROM t TIMESTAMP AS OF 'soon'",
+            "SELECT * FROM t FOR TIMESTAMP AS OF now()",
+            "SELECT * FROM (SELECT 1) VERSION AS OF 1",
+            "SELECT * FROM t TABLESAMPLE (10 PERCENT)",
+        ] {
+            assert!(parsed(sql).is_err(), "{sql} was taken as {:?}", parsed(sql));
+        }
+    }
+
+    #[test]
+    fn a_syntax_error_has_its_place() {
+        let error = parsed("SELECT 1,\n  FROM WHERE").unwrap_err();
+        let place = error.place().unwrap();
+        assert_eq!(place.line, 2, "{error}");
+    }
+}

@@ -1,0 +1,120 @@
+//! The rows of a query as data files that no version names yet.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::physical_plan::{ExecutionPlanProperties, SendableRecordBatchStream, execute_stream_partitioned};
+use datafusion::prelude::DataFrame;
+use futures::TryStreamExt;
+use tokio::task::JoinSet;
+
+use crate::error::{Error, Result};
+use crate::lake::log::Add;
+use crate::lake::schema::stored_schema;
+use crate::lake::write::TableWriter;
+use crate::lake::{DataFile, Table};
+
+/// What a query wrote.
+#[derive(Debug)]
+pub struct Staged {
+    pub schema: SchemaRef,
+    pub files: Vec<Add>,
+    pub rows: u64,
+}
+
+/// Runs the query and writes its rows beside the table. On failure nothing of it is left.
+pub async fn stage(frame: DataFrame, table: &Table) -> Result<Staged> {
+    let schema = stored_schema(frame.schema().as_arrow())?;
+    let doing = format!("building {}", table.name);
+    let context = frame.task_ctx();
+    let plan = frame.create_physical_plan().await.map_err(|e| super::error(&doing, e))?;
+    let streams = match plan.output_partitioning().partition_count() {
+        0 => Vec::new(),
+        _ => execute_stream_partitioned(plan, Arc::new(context)).map_err(|e| super::error(&doing, e))?,
+    };
+    let mut tasks = JoinSet::new();
+    for stream in streams {
+        let writer = TableWriter::new(table, schema.clone(), BTreeMap::new())?;
+        tasks.spawn(write_stream(stream, writer, schema.clone(), doing.clone()));
+    }
+    let mut staged = Staged { schema, files: Vec::new(), rows: 0 };
+    let mut failure = None;
+    while let Some(done) = tasks.join_next().await {
+        match done {
+            Ok(Ok((files, rows))) => {
+                staged.files.extend(files);
+                staged.rows += rows;
+            }
+            Ok(Err(e)) => failure = failure.or(Some(e)),
+            Err(e) => failure = failure.or(Some(Error::bug(format!("{doing}: a task ended")).because(e))),
+        }
+    }
+    match failure {
+        None => Ok(staged),
+        Some(e) => {
+            table.delete_files(staged.files.iter().map(|f| f.path.clone()).collect()).await?;
+            Err(e)
+        }
+    }
+}
+
+async fn write_stream(
+    mut stream: SendableRecordBatchStream,
+    mut writer: TableWriter,
+    schema: SchemaRef,
+    doing: String,
+) -> Result<(Vec<Add>, u64)> {
+    let written: Result<()> = async {
+        while let Some(batch) = stream.try_next().await.map_err(|e| super::error(&doing, e))? {
+            writer.write(&conform(&batch, &schema)?).await?;
+        }
+        Ok(())
+    }
+    .await;
+    match written {
+        Ok(()) => {
+            let rows = writer.rows();
+            Ok((writer.close().await?, rows))
+        }
+        Err(e) => {
+            writer.abort().await?;
+            Err(e)
+        }
+    }
+}
+
+/// The batch with the types under which it is stored. A value that does not fit is an error, never a NULL.
+pub fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    let columns = batch
+        .columns()
+        .iter()
+        .zip(schema.fields())
+        .map(|(column, field)| {
+            cast_with_options(column, field.data_type(), &options).map_err(|e| {
+                Error::input(format!("column `{}` cannot be stored as {}", field.name(), field.data_type())).because(e)
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    RecordBatch::try_new(schema.clone(), columns).map_err(|e| Error::bug("a batch does not fit its schema").because(e))
+}
+
+/// A staged file as a reader sees it.
+pub fn as_data_file(add: &Add) -> Arc<DataFile> {
+    Arc::new(DataFile {
+        path: add.path.clone(),
+        size: add.size.unsigned_abs(),
+        modified_ms: add.modification_time,
+        partition_values: add.partition_values.clone(),
+        stats: add.stats.clone(),
+    })
+}
+
+/// Whether rows of one schema can stand in a table of the other: the same columns, in the same order, of the same types.
+pub fn same_columns(a: &Schema, b: &Schema) -> bool {
+    a.fields().len() == b.fields().len()
+        && a.fields().iter().zip(b.fields()).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type())
+}

@@ -1,0 +1,57 @@
+//! Events to a Kafka broker, as any producer would send them.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
+
+use super::Event;
+use crate::error::{Error, Result};
+
+pub struct Producer {
+    client: ThreadedProducer<DefaultProducerContext>,
+}
+
+impl Producer {
+    pub fn new(brokers: &str, properties: impl IntoIterator<Item = (String, String)>) -> Result<Producer> {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", brokers)
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "20")
+            .set("compression.type", "lz4")
+            // The same key goes to the same partition on every machine, as Kafka's own clients have it.
+            .set("partitioner", "murmur2_random");
+        for (name, value) in properties {
+            config.set(name, value);
+        }
+        let client = config.create().map_err(|e| Error::input("kafka: the producer cannot be made").because(e))?;
+        Ok(Producer { client })
+    }
+
+    /// Queues one event, waiting while the queue is full.
+    pub fn send(&self, event: &Event) -> Result<()> {
+        let mut record = BaseRecord::to(event.topic)
+            .key(event.key.as_bytes())
+            .payload(event.value.as_slice())
+            .timestamp(event.timestamp_ms);
+        loop {
+            match self.client.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    record = back;
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err((e, _)) => return Err(Error::outside(format!("cannot produce to {}", event.topic)).because(e)),
+            }
+        }
+    }
+
+    /// Waits until the broker has all of it.
+    pub fn flush(&self, within: Duration) -> Result<()> {
+        self.client.flush(within).map_err(|e| {
+            Error::outside("the broker did not take all events").because(e).hint("is it up? check kafka.brokers")
+        })
+    }
+}

@@ -1,0 +1,181 @@
+//! The records of one topic on their way to Bronze: rows, rejected rows, and how far each partition has come.
+//!
+//! Everything consumed is accounted for: a record makes a row, or a rejected row; a tombstone is counted; and so is an
+//! offset that Kafka passes over (a control record, a compacted or aborted message). The offset after the last of them
+//! is what a commit records.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::{
+    ArrayRef, BinaryBuilder, Int32Builder, Int64Builder, RecordBatch, StringArray, StringBuilder,
+    TimestampMicrosecondArray, TimestampMicrosecondBuilder,
+};
+use arrow::datatypes::SchemaRef;
+use chrono::{DateTime, Utc};
+
+use super::consumer::Message;
+
+use crate::contracts::bronze::readable;
+use crate::contracts::{Contract, Decoder};
+use crate::error::{Error, Result};
+use crate::lake::log::Txn;
+use crate::lake::offsets::Marks;
+
+/// Rows of one chunk on its way to the writer: enough for the encoder to work well, few enough to hold many in flight.
+const CHUNK_ROWS: usize = 16 * 1024;
+const CHUNK_BYTES: usize = 8 << 20;
+
+pub struct Buffer {
+    topic: String,
+    schema: SchemaRef,
+    decoder: Decoder,
+    lineage: Lineage,
+    partitions: BTreeMap<i32, Progress>,
+    pub since_flush: SinceFlush,
+}
+
+/// What has come in since the last flush, which decides when the next one is due.
+#[derive(Default)]
+pub struct SinceFlush {
+    pub opened: Option<Instant>,
+    pub rows: u64,
+    pub rejected: u64,
+    pub bytes: u64,
+}
+
+struct Lineage {
+    partition: Int32Builder,
+    offset: Int64Builder,
+    timestamp: TimestampMicrosecondBuilder,
+    key: StringBuilder,
+    error: StringBuilder,
+    raw: BinaryBuilder,
+}
+
+struct Progress {
+    marks: Marks,
+    dirty: bool,
+}
+
+impl Buffer {
+    pub fn new(topic: &str, contract: &Contract) -> Buffer {
+        Buffer {
+            topic: topic.to_owned(),
+            schema: contract.file_schema(),
+            decoder: Decoder::new(contract),
+            lineage: Lineage {
+                partition: Int32Builder::new(),
+                offset: Int64Builder::new(),
+                timestamp: TimestampMicrosecondBuilder::new(),
+                key: StringBuilder::new(),
+                error: StringBuilder::new(),
+                raw: BinaryBuilder::new(),
+            },
+            partitions: BTreeMap::new(),
+            since_flush: SinceFlush::default(),
+        }
+    }
+
+    /// Takes a partition over from where the table says it is.
+    pub fn take_over(&mut self, partition: i32, marks: Marks) {
+        self.partitions.insert(partition, Progress { marks, dirty: false });
+    }
+
+    pub fn give_up(&mut self, partition: i32) {
+        self.partitions.remove(&partition);
+    }
+
+    pub fn push(&mut self, message: &Message<'_>) {
+        let Some(progress) = self.partitions.get_mut(&message.partition()) else { return };
+        let offset = message.offset();
+        // The client may hand over again what we have, after a seek; the table has it, or this buffer.
+        if !progress.marks.accept(offset) {
+            return;
+        }
+        progress.dirty = true;
+        let since = &mut self.since_flush;
+        since.opened.get_or_insert_with(Instant::now);
+        let Some(payload) = message.payload() else {
+            progress.marks.tombstones += 1;
+            return;
+        };
+        match self.decoder.push_json(payload) {
+            Ok(()) => {
+                self.lineage.error.append_null();
+                self.lineage.raw.append_null();
+            }
+            Err(rejection) => {
+                self.decoder.push_rejected();
+                self.lineage.error.append_value(rejection.to_string());
+                self.lineage.raw.append_value(payload);
+                since.rejected += 1;
+            }
+        }
+        self.lineage.partition.append_value(message.partition());
+        self.lineage.offset.append_value(offset);
+        self.lineage.timestamp.append_option(message.timestamp_ms().map(|ms| ms.saturating_mul(1000)));
+        match message.key() {
+            Some(key) => self.lineage.key.append_value(readable(key)),
+            None => self.lineage.key.append_null(),
+        }
+        since.rows += 1;
+        since.bytes += payload.len() as u64;
+    }
+
+    /// Nothing more to read now, and `next` is what comes next: what lies between was passed over by Kafka.
+    pub fn end_of_partition(&mut self, partition: i32, next: i64) {
+        if let Some(progress) = self.partitions.get_mut(&partition)
+            && progress.marks.skip_to(next)
+        {
+            progress.dirty = true;
+            self.since_flush.opened.get_or_insert_with(Instant::now);
+        }
+    }
+
+    pub fn chunk_is_full(&self) -> bool {
+        self.decoder.rows() >= CHUNK_ROWS || self.decoder.memory() >= CHUNK_BYTES
+    }
+
+    pub fn is_dirty(&self) -> bool {
+        self.partitions.values().any(|p| p.dirty)
+    }
+
+    /// The rows so far, as they are stored.
+    pub fn take_chunk(&mut self, now: DateTime<Utc>) -> Result<Option<RecordBatch>> {
+        let rows = self.decoder.rows();
+        if rows == 0 {
+            return Ok(None);
+        }
+        let mut columns = self.decoder.finish();
+        let lineage = &mut self.lineage;
+        let topic: ArrayRef = Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&self.topic, rows)));
+        let ingested = TimestampMicrosecondArray::from_value(now.timestamp_micros(), rows).with_timezone("UTC");
+        columns.extend([
+            topic,
+            Arc::new(lineage.partition.finish()),
+            Arc::new(lineage.offset.finish()),
+            Arc::new(lineage.timestamp.finish().with_timezone("UTC")),
+            Arc::new(lineage.key.finish()),
+            Arc::new(ingested),
+            Arc::new(lineage.error.finish()),
+            Arc::new(lineage.raw.finish()),
+        ]);
+        RecordBatch::try_new(self.schema.clone(), columns)
+            .map(Some)
+            .map_err(|e| Error::bug("decoded rows do not fit their table").because(e))
+    }
+
+    /// The marks of all that was consumed, for the commit that carries it; and the next offsets, for whoever asks.
+    pub fn take_marks(&mut self) -> (Vec<Txn>, Vec<(i32, i64)>) {
+        let (mut marks, mut next) = (Vec::new(), Vec::new());
+        for (partition, progress) in self.partitions.iter_mut().filter(|(_, p)| p.dirty) {
+            progress.dirty = false;
+            marks.extend(progress.marks.to_log(&self.topic, *partition));
+            next.extend(progress.marks.next.map(|n| (*partition, n)));
+        }
+        self.since_flush = SinceFlush::default();
+        (marks, next)
+    }
+}

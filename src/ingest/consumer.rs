@@ -1,0 +1,383 @@
+//! A Kafka consumer that hands over whole batches, straight from librdkafka's queue.
+//!
+//! It differs from rdkafka's own consumers in three ways that ingest needs: a batch costs one call, not one a message;
+//! the end of a partition tells its offset, so that trailing control records are accounted for; and a rebalance is an
+//! event to be answered when the caller is ready (after it has committed what is in hand), not inside a callback.
+//!
+//! All of the unsafe code of ingest is in this file.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::marker::PhantomData;
+use std::ptr;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka_sys as sys;
+use rdkafka_sys::rd_kafka_resp_err_t as Code;
+
+use crate::error::{Error, Result};
+
+/// Messages taken in one call. Enough to spread the call's cost, few enough to notice a shutdown quickly.
+const BATCH: usize = 4096;
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition {
+    pub topic: String,
+    pub partition: i32,
+}
+
+/// What Kafka wants of us, apart from handing over records.
+#[derive(Debug)]
+pub enum Event {
+    /// These partitions are ours once [`Consumer::assign`] is called.
+    Assigned(Vec<Partition>),
+    /// These partitions go to somebody else once [`Consumer::unassign`] is called.
+    Revoked(Vec<Partition>),
+    /// The client cannot go on.
+    Fatal(String),
+}
+
+pub struct Consumer {
+    client: *mut sys::rd_kafka_t,
+    queue: *mut sys::rd_kafka_queue_t,
+    /// Reached by librdkafka's callbacks through a raw pointer, which is why it is boxed: it must not move.
+    callbacks: Box<Callbacks>,
+}
+
+// SAFETY: librdkafka's handles may be used from any thread. The callbacks' state is touched only by callbacks that run
+// inside calls made through `&self` on the one thread that owns the consumer (it is not Sync).
+unsafe impl Send for Consumer {}
+
+#[derive(Default)]
+struct Callbacks {
+    events: RefCell<VecDeque<Event>>,
+    /// While closing nobody is left to answer a rebalance.
+    closing: RefCell<bool>,
+}
+
+impl Consumer {
+    pub fn new(config: &ClientConfig, topics: &[&str]) -> Result<Consumer> {
+        let native = config.create_native_config().map_err(|e| {
+            Error::input(format!("kafka.properties: {e}")).hint("librdkafka's CONFIGURATION.md lists the properties")
+        })?;
+        let callbacks = Box::<Callbacks>::default();
+        let mut message = [0 as c_char; 512];
+        // SAFETY: `native` is a valid configuration, which rd_kafka_new takes over only when it succeeds; the opaque
+        // pointer stays valid until the client is destroyed in `drop`.
+        let (client, queue) = unsafe {
+            let conf = native.ptr();
+            sys::rd_kafka_conf_set_opaque(conf, ptr::from_ref(callbacks.as_ref()).cast_mut().cast::<c_void>());
+            sys::rd_kafka_conf_set_rebalance_cb(conf, Some(on_rebalance));
+            sys::rd_kafka_conf_set_error_cb(conf, Some(on_error));
+            sys::rd_kafka_conf_set_log_cb(conf, Some(on_log));
+            let kind = sys::rd_kafka_type_t::RD_KAFKA_CONSUMER;
+            let client = sys::rd_kafka_new(kind, conf, message.as_mut_ptr(), message.len());
+            if client.is_null() {
+                let reason = CStr::from_ptr(message.as_ptr()).to_string_lossy().into_owned();
+                return Err(Error::input(format!("kafka: {reason}")));
+            }
+            std::mem::forget(native);
+            sys::rd_kafka_poll_set_consumer(client);
+            (client, sys::rd_kafka_queue_get_consumer(client))
+        };
+        let consumer = Consumer { client, queue, callbacks };
+        let list = List::of(topics.iter().map(|t| (*t, -1, None)))?;
+        // SAFETY: both handles are alive.
+        consumer.check("subscribe", unsafe { sys::rd_kafka_subscribe(consumer.client, list.0) })?;
+        Ok(consumer)
+    }
+
+    /// Waits up to `timeout` for records. Events that came up meanwhile are to be taken with [`Consumer::event`].
+    pub fn poll(&self, timeout: Duration) -> Batch<'_> {
+        let mut messages: Vec<*mut sys::rd_kafka_message_t> = Vec::with_capacity(BATCH);
+        let millis = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
+        // SAFETY: the array has room for BATCH pointers, and the call returns how many it filled.
+        unsafe {
+            let filled = sys::rd_kafka_consume_batch_queue(self.queue, millis, messages.as_mut_ptr(), BATCH);
+            messages.set_len(usize::try_from(filled).unwrap_or(0));
+        }
+        Batch { messages, consumer: PhantomData }
+    }
+
+    pub fn event(&self) -> Option<Event> {
+        self.callbacks.events.borrow_mut().pop_front()
+    }
+
+    /// Takes partitions over, each from the given offset (None: from its beginning).
+    pub fn assign(&self, partitions: &[(Partition, Option<i64>)]) -> Result<()> {
+        let list = List::of(partitions.iter().map(|(p, offset)| {
+            (p.topic.as_str(), p.partition, Some(offset.unwrap_or(i64::from(sys::RD_KAFKA_OFFSET_BEGINNING))))
+        }))?;
+        // SAFETY: both handles are alive; librdkafka copies the list.
+        let code = unsafe {
+            if self.is_cooperative() {
+                code_of(sys::rd_kafka_incremental_assign(self.client, list.0))
+            } else {
+                sys::rd_kafka_assign(self.client, list.0)
+            }
+        };
+        self.check("assign", code)
+    }
+
+    /// Gives partitions up.
+    pub fn unassign(&self, partitions: &[Partition]) -> Result<()> {
+        let list = List::of(partitions.iter().map(|p| (p.topic.as_str(), p.partition, None)))?;
+        // SAFETY: as above; a null list means all partitions.
+        let code = unsafe {
+            if self.is_cooperative() {
+                code_of(sys::rd_kafka_incremental_unassign(self.client, list.0))
+            } else {
+                sys::rd_kafka_assign(self.client, ptr::null())
+            }
+        };
+        self.check("unassign", code)
+    }
+
+    /// Stops or goes on with fetching; polling has to go on either way, or the group takes the partitions away.
+    pub fn pause(&self, partitions: &[Partition], paused: bool) -> Result<()> {
+        let list = List::of(partitions.iter().map(|p| (p.topic.as_str(), p.partition, None)))?;
+        // SAFETY: both handles are alive.
+        let code = unsafe {
+            match paused {
+                true => sys::rd_kafka_pause_partitions(self.client, list.0),
+                false => sys::rd_kafka_resume_partitions(self.client, list.0),
+            }
+        };
+        self.check("pause", code)
+    }
+
+    /// Tells the group how far we are, for tools that show lag. Nothing relies on it, so nothing waits for it.
+    pub fn report_progress(&self, partitions: &[(Partition, i64)]) {
+        let Ok(list) = List::of(partitions.iter().map(|(p, next)| (p.topic.as_str(), p.partition, Some(*next)))) else {
+            return;
+        };
+        // SAFETY: both handles are alive; the call copies the list.
+        let code = unsafe { sys::rd_kafka_commit(self.client, list.0, 1) };
+        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+            tracing::debug!(reason = text_of(code), "the group's offsets were not updated");
+        }
+    }
+
+    fn is_cooperative(&self) -> bool {
+        // SAFETY: the handle is alive; the answer is a static string or null.
+        unsafe {
+            let protocol = sys::rd_kafka_rebalance_protocol(self.client);
+            !protocol.is_null() && CStr::from_ptr(protocol).to_bytes() == b"COOPERATIVE"
+        }
+    }
+
+    fn check(&self, doing: &str, code: Code) -> Result<()> {
+        match code {
+            Code::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+            code => Err(Error::outside(format!("kafka: cannot {doing}: {}", text_of(code)))),
+        }
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        *self.callbacks.closing.borrow_mut() = true;
+        // SAFETY: nothing borrows the consumer any more, so no message of it is alive; after this the handles are gone.
+        unsafe {
+            sys::rd_kafka_consumer_close(self.client);
+            sys::rd_kafka_queue_destroy(self.queue);
+            sys::rd_kafka_destroy(self.client);
+        }
+    }
+}
+
+/// Records in the order in which they are to be taken.
+pub struct Batch<'a> {
+    messages: Vec<*mut sys::rd_kafka_message_t>,
+    consumer: PhantomData<&'a Consumer>,
+}
+
+impl Batch<'_> {
+    pub fn messages(&self) -> impl Iterator<Item = Message<'_>> {
+        // SAFETY: each pointer is a message that lives until the batch is dropped.
+        self.messages.iter().map(|m| Message { raw: unsafe { &**m } })
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        for message in &self.messages {
+            // SAFETY: each message is destroyed exactly once, here.
+            unsafe { sys::rd_kafka_message_destroy(*message) };
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub struct Message<'a> {
+    raw: &'a sys::rd_kafka_message_t,
+}
+
+/// What a message turns out to be.
+pub enum Kind {
+    Record,
+    /// Nothing more to read for now; the message's offset is the one that comes next.
+    EndOfPartition,
+    /// The offset we asked for is not there.
+    OffsetOutOfRange,
+    Problem(String),
+}
+
+impl<'a> Message<'a> {
+    pub fn kind(&self) -> Kind {
+        match self.raw.err {
+            Code::RD_KAFKA_RESP_ERR_NO_ERROR => Kind::Record,
+            Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => Kind::EndOfPartition,
+            Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET | Code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE => {
+                Kind::OffsetOutOfRange
+            }
+            code => Kind::Problem(text_of(code)),
+        }
+    }
+
+    /// The same for all messages of a topic while the consumer lives, and cheap to compare.
+    pub fn topic_handle(&self) -> usize {
+        self.raw.rkt.addr()
+    }
+
+    pub fn topic(&self) -> &'a str {
+        if self.raw.rkt.is_null() {
+            return "";
+        }
+        // SAFETY: the topic handle lives as long as its message; Kafka's topic names are ASCII.
+        unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(self.raw.rkt)) }.to_str().unwrap_or("")
+    }
+
+    pub fn partition(&self) -> i32 {
+        self.raw.partition
+    }
+
+    pub fn offset(&self) -> i64 {
+        self.raw.offset
+    }
+
+    pub fn timestamp_ms(&self) -> Option<i64> {
+        let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: the message is alive and `kind` is writable.
+        let time = unsafe { sys::rd_kafka_message_timestamp(self.raw, &raw mut kind) };
+        (time >= 0).then_some(time)
+    }
+
+    pub fn key(&self) -> Option<&'a [u8]> {
+        bytes(self.raw.key, self.raw.key_len)
+    }
+
+    pub fn payload(&self) -> Option<&'a [u8]> {
+        bytes(self.raw.payload, self.raw.len)
+    }
+}
+
+fn bytes<'a>(start: *const c_void, len: usize) -> Option<&'a [u8]> {
+    // SAFETY: librdkafka gives a null pointer for an absent value, or `len` bytes that live as long as the message.
+    (!start.is_null()).then(|| unsafe { std::slice::from_raw_parts(start.cast::<u8>(), len) })
+}
+
+/// A list of partitions that librdkafka understands.
+struct List(*mut sys::rd_kafka_topic_partition_list_t);
+
+impl List {
+    fn of<'a>(partitions: impl Iterator<Item = (&'a str, i32, Option<i64>)>) -> Result<List> {
+        // SAFETY: the list is made here and freed in `drop`; names are copied.
+        unsafe {
+            let list = List(sys::rd_kafka_topic_partition_list_new(8));
+            for (topic, partition, offset) in partitions {
+                let name = CString::new(topic).map_err(|e| Error::input(format!("topic `{topic}`")).because(e))?;
+                let added = sys::rd_kafka_topic_partition_list_add(list.0, name.as_ptr(), partition);
+                if let Some(offset) = offset {
+                    (*added).offset = offset;
+                }
+            }
+            Ok(list)
+        }
+    }
+}
+
+impl Drop for List {
+    fn drop(&mut self) {
+        // SAFETY: made in `of`, freed once.
+        unsafe { sys::rd_kafka_topic_partition_list_destroy(self.0) };
+    }
+}
+
+fn text_of(code: Code) -> String {
+    // SAFETY: the answer is a static string.
+    unsafe { CStr::from_ptr(sys::rd_kafka_err2str(code)) }.to_string_lossy().into_owned()
+}
+
+/// # Safety
+/// `error` is null or owned by us.
+unsafe fn code_of(error: *mut sys::rd_kafka_error_t) -> Code {
+    if error.is_null() {
+        return Code::RD_KAFKA_RESP_ERR_NO_ERROR;
+    }
+    // SAFETY: not null, and freed once.
+    unsafe {
+        let code = sys::rd_kafka_error_code(error);
+        sys::rd_kafka_error_destroy(error);
+        code
+    }
+}
+
+unsafe extern "C" fn on_rebalance(
+    client: *mut sys::rd_kafka_t,
+    code: Code,
+    list: *mut sys::rd_kafka_topic_partition_list_t,
+    opaque: *mut c_void,
+) {
+    // SAFETY: `opaque` is the boxed Callbacks of a consumer that is alive, and `list` is valid during the call.
+    unsafe {
+        let callbacks = &*opaque.cast::<Callbacks>();
+        if *callbacks.closing.borrow() {
+            sys::rd_kafka_assign(client, ptr::null());
+            return;
+        }
+        let count = usize::try_from((*list).cnt).unwrap_or(0);
+        let elements = if count == 0 { &[][..] } else { std::slice::from_raw_parts((*list).elems, count) };
+        let partitions = elements
+            .iter()
+            .map(|e| Partition {
+                topic: CStr::from_ptr(e.topic).to_string_lossy().into_owned(),
+                partition: e.partition,
+            })
+            .collect();
+        callbacks.events.borrow_mut().push_back(match code {
+            Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Event::Assigned(partitions),
+            _ => Event::Revoked(partitions),
+        });
+    }
+}
+
+unsafe extern "C" fn on_error(client: *mut sys::rd_kafka_t, code: c_int, reason: *const c_char, opaque: *mut c_void) {
+    // SAFETY: as in `on_rebalance`; `reason` is a C string during the call.
+    unsafe {
+        let reason = CStr::from_ptr(reason).to_string_lossy().into_owned();
+        if code == Code::RD_KAFKA_RESP_ERR__FATAL as c_int {
+            let mut text = [0 as c_char; 512];
+            let code = sys::rd_kafka_fatal_error(client, text.as_mut_ptr(), text.len());
+            let detail = CStr::from_ptr(text.as_ptr()).to_string_lossy();
+            let event = Event::Fatal(format!("{}: {detail}", text_of(code)));
+            (*opaque.cast::<Callbacks>()).events.borrow_mut().push_back(event);
+        } else {
+            // Brokers come and go; the client reconnects by itself.
+            tracing::warn!(reason, "kafka");
+        }
+    }
+}
+
+unsafe extern "C" fn on_log(_: *const sys::rd_kafka_t, level: c_int, facility: *const c_char, text: *const c_char) {
+    // SAFETY: both are C strings during the call.
+    let (facility, text) =
+        unsafe { (CStr::from_ptr(facility).to_string_lossy(), CStr::from_ptr(text).to_string_lossy()) };
+    // What matters to an operator arrives as an error or an event; the rest is for whoever debugs the client.
+    match level {
+        0..=2 => tracing::error!(%facility, "{text}"),
+        _ => tracing::debug!(%facility, "{text}"),
+    }
+}

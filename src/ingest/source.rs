@@ -1,0 +1,146 @@
+//! What ingest asks of a broker: which partitions there are, where they begin and end, and a consumer of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::consumer::{Consumer, Partition};
+use crate::config::KafkaConfig;
+use crate::error::{Error, Result};
+
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Properties that are ours: another value would break what ingest promises.
+const RESERVED: &[(&str, &str)] = &[
+    ("enable.auto.commit", "progress is kept in the tables"),
+    ("enable.auto.offset.store", "progress is kept in the tables"),
+    ("enable.partition.eof", "ingest has to know where a partition ends"),
+    ("auto.offset.reset", "a jump of the offset must stop ingest, or records would be lost in silence"),
+    ("bootstrap.servers", "set kafka.brokers"),
+    ("group.id", "set kafka.group"),
+];
+
+#[derive(Clone)]
+pub struct Broker {
+    config: ClientConfig,
+    address: String,
+}
+
+/// The offsets a partition holds: from `low` up to, not including, `high`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    pub low: i64,
+    pub high: i64,
+}
+
+impl Broker {
+    /// `memory` is what ingest may hold as a whole; Kafka's queues get a quarter of it.
+    pub fn new(kafka: &KafkaConfig, memory: u64) -> Result<Broker> {
+        let mut config = ClientConfig::new();
+        let queue_kilobytes = (memory / 4 / 1024).clamp(1024, 2_097_151);
+        config
+            .set("bootstrap.servers", &kafka.brokers)
+            .set("group.id", &kafka.group)
+            .set("client.id", "medallion")
+            .set("isolation.level", "read_committed")
+            .set("queued.max.messages.kbytes", queue_kilobytes.to_string())
+            .set("fetch.queue.backoff.ms", "5")
+            .set("fetch.wait.max.ms", "100")
+            .set("fetch.error.backoff.ms", "100");
+        for (name, value) in &kafka.properties {
+            if let Some((_, why)) = RESERVED.iter().find(|(reserved, _)| reserved == name) {
+                return Err(Error::input(format!("kafka.properties: `{name}` cannot be set: {why}")));
+            }
+            let text = match value {
+                toml::Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            config.set(name, text);
+        }
+        config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+        config.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
+        Ok(Broker { config, address: kafka.brokers.clone() })
+    }
+
+    pub fn consumer(&self, topics: &[&str]) -> Result<Consumer> {
+        Consumer::new(&self.config, topics)
+    }
+
+    fn asking(&self) -> Result<BaseConsumer> {
+        self.config.create().map_err(|e| match e {
+            KafkaError::ClientConfig(_, reason, name, value) => {
+                Error::input(format!("kafka.properties: `{name}` = `{value}`: {reason}"))
+            }
+            e => Error::input("kafka: the client cannot be made").because(e),
+        })
+    }
+
+    fn unreachable(&self, error: KafkaError) -> Error {
+        Error::outside(format!("the Kafka broker {} does not answer: {error}", self.address))
+            .hint("check kafka.brokers, the network, and kafka.properties for TLS and SASL")
+    }
+
+    /// All partitions of these topics. A topic that the broker does not have is an error.
+    pub fn partitions(&self, topics: &[String]) -> Result<Vec<Partition>> {
+        let client = self.asking()?;
+        let metadata = client.fetch_metadata(None, ANSWER_WITHIN).map_err(|e| self.unreachable(e))?;
+        let known: BTreeMap<&str, _> = metadata.topics().iter().map(|t| (t.name(), t.partitions())).collect();
+        let missing: BTreeSet<&str> = topics.iter().map(String::as_str).filter(|t| !known.contains_key(t)).collect();
+        if !missing.is_empty() {
+            let names = missing.into_iter().collect::<Vec<_>>().join(", ");
+            return Err(Error::outside(format!("the broker {} has no topic {names}", self.address))
+                .hint("create it, or name the topics to ingest with --topics"));
+        }
+        Ok(topics
+            .iter()
+            .flat_map(|topic| {
+                let partitions = known.get(topic.as_str()).copied().unwrap_or_default();
+                partitions.iter().map(|p| Partition { topic: topic.clone(), partition: p.id() })
+            })
+            .collect())
+    }
+
+    pub fn range(&self, partition: &Partition) -> Result<Range> {
+        self.range_with(&self.asking()?, partition)
+    }
+
+    /// Where each partition ends now.
+    pub fn ends(&self, partitions: &[Partition]) -> Result<BTreeMap<Partition, Range>> {
+        let client = self.asking()?;
+        partitions.iter().map(|p| Ok((p.clone(), self.range_with(&client, p)?))).collect()
+    }
+
+    fn range_with(&self, client: &BaseConsumer, partition: &Partition) -> Result<Range> {
+        match client.fetch_watermarks(&partition.topic, partition.partition, ANSWER_WITHIN) {
+            Ok((low, high)) => Ok(Range { low, high }),
+            Err(KafkaError::MetadataFetch(
+                RDKafkaErrorCode::UnknownPartition | RDKafkaErrorCode::UnknownTopicOrPartition,
+            )) => Err(Error::outside(format!("{} {} went away", partition.topic, partition.partition))),
+            Err(e) => Err(self.unreachable(e)),
+        }
+    }
+}
+
+/// Whether reading can go on at `next`; if not, what has happened to the topic, and what to do.
+pub fn ensure_continues(partition: &Partition, next: i64, range: Range) -> Result<()> {
+    let name = format!("{} partition {}", partition.topic, partition.partition);
+    if next < range.low {
+        return Err(Error::outside(format!(
+            "{name}: {} records were deleted before they were ingested: the table goes on at offset {next}, the topic begins at {}",
+            range.low - next,
+            range.low
+        ))
+        .hint("Kafka's retention was shorter than the time ingest was away; nothing more is ingested until somebody decides"));
+    }
+    if next > range.high {
+        return Err(Error::outside(format!(
+            "{name}: the table goes on at offset {next}, but the topic ends at {}: it was deleted and made again",
+            range.high
+        ))
+        .hint("ingest into a new table (another contract name), or restore the topic"));
+    }
+    Ok(())
+}

@@ -1,0 +1,227 @@
+//! The commit: all of its files and marks become visible at once, exactly once, or not at all.
+//!
+//! Any error of the store while a commit is being written is ambiguous: the entry may be there all the same (a lost
+//! acknowledgement, a proxy's time-out, a repeated conditional PUT that meets its own success). So an error never
+//! decides. Every commit carries an id of its own, and after any error the log is read again: our id there means done,
+//! another writer's entry is checked against what we rely on, and only a version that is still free is tried again.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use arrow::datatypes::Schema;
+use bytes::Bytes;
+use chrono::Utc;
+use object_store::{PutMode, PutOptions};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::log::{self, Action, Add, Remove, Txn};
+use super::snapshot::KEY_PROPERTY;
+use super::{Table, schema, store};
+use crate::error::{Error, Result};
+
+/// Waits between tries grow to this. Jitter keeps two writers from meeting again and again.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+
+/// What one commit does.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    id: Uuid,
+    operation: &'static str,
+    parameters: Map<String, Value>,
+    metadata: Option<Value>,
+    pub adds: Vec<Add>,
+    pub removes: Vec<Remove>,
+    /// Marks to set. Each is also a fence: should anyone else move one of them in between, this commit does not happen.
+    pub marks: Vec<Txn>,
+}
+
+/// How a commit ended, once the log has said so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Committed {
+        version: u64,
+    },
+    /// Another writer set one of our marks first: what we hold is theirs already.
+    Fenced {
+        version: u64,
+        mark: String,
+    },
+    /// Another writer changed what we read: the work has to be done again on the new version.
+    Conflict {
+        version: u64,
+        why: String,
+    },
+}
+
+impl Commit {
+    pub fn new(operation: &'static str) -> Self {
+        Commit {
+            id: Uuid::new_v4(),
+            operation,
+            parameters: Map::new(),
+            metadata: None,
+            adds: Vec::new(),
+            removes: Vec::new(),
+            marks: Vec::new(),
+        }
+    }
+
+    /// Says something of this commit in the table's history.
+    pub fn parameter(mut self, name: &str, value: impl Into<Value>) -> Self {
+        // The protocol wants parameters as text.
+        let text = match value.into() {
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        self.parameters.insert(name.to_owned(), Value::String(text));
+        self
+    }
+
+    /// Makes the table, or gives it another schema.
+    pub fn with_metadata(
+        mut self,
+        table_id: &str,
+        columns: &Schema,
+        partition_columns: &[&str],
+        key: &[String],
+        description: Option<&str>,
+    ) -> Result<Self> {
+        let mut configuration = Map::new();
+        if !key.is_empty() {
+            configuration.insert(KEY_PROPERTY.to_owned(), key.join(",").into());
+        }
+        self.metadata = Some(json!({
+            "id": table_id,
+            "description": description,
+            "format": { "provider": "parquet", "options": {} },
+            "schemaString": schema::delta_schema(columns)?,
+            "partitionColumns": partition_columns,
+            "configuration": configuration,
+            "createdTime": Utc::now().timestamp_millis(),
+        }));
+        Ok(self)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.adds.is_empty() && self.removes.is_empty() && self.marks.is_empty() && self.metadata.is_none()
+    }
+
+    fn entry(&self, creates: bool) -> Result<Bytes> {
+        let mut lines = vec![json!({ "commitInfo": {
+            "timestamp": Utc::now().timestamp_millis(),
+            "operation": self.operation,
+            "operationParameters": self.parameters,
+            "isBlindAppend": self.removes.is_empty(),
+            "engineInfo": concat!("medallion/", env!("CARGO_PKG_VERSION")),
+            "txnId": self.id.to_string(),
+        }})];
+        if creates {
+            lines.push(json!({ "protocol": { "minReaderVersion": 1, "minWriterVersion": 2 } }));
+        }
+        if let Some(metadata) = &self.metadata {
+            lines.push(json!({ "metaData": metadata }));
+        }
+        let actions = (self.marks.iter().map(|m| Action::Txn(m.clone())))
+            .chain(self.removes.iter().map(|r| Action::Remove(r.clone())))
+            .chain(self.adds.iter().map(|a| Action::Add(a.clone())));
+        for action in actions {
+            lines.push(serde_json::to_value(action).map_err(|e| Error::bug("an action cannot be written").because(e))?);
+        }
+        let mut text = String::new();
+        for line in lines {
+            text.push_str(&line.to_string());
+            text.push('\n');
+        }
+        Ok(Bytes::from(text))
+    }
+
+    /// What in another writer's entry keeps ours from following it, if anything.
+    fn obstacle(&self, other: &log::Commit) -> Option<Outcome> {
+        let version = other.version;
+        let marks: HashSet<&str> = self.marks.iter().map(|m| m.app_id.as_str()).collect();
+        let removed: HashSet<&str> = self.removes.iter().map(|r| r.path.as_str()).collect();
+        let conflict = |why: String| Some(Outcome::Conflict { version, why });
+        let mut changes_data = false;
+        for action in &other.actions {
+            match action {
+                Action::Txn(txn) if marks.contains(txn.app_id.as_str()) => {
+                    return Some(Outcome::Fenced { version, mark: txn.app_id.clone() });
+                }
+                Action::MetaData(_) | Action::Protocol(_) => return conflict("the table's schema was changed".into()),
+                Action::Remove(r) if removed.contains(r.path.as_str()) => {
+                    return conflict(format!("the file {} was rewritten", r.path));
+                }
+                Action::Add(a) => changes_data |= a.data_change,
+                Action::Remove(r) => changes_data |= r.data_change,
+                _ => {}
+            }
+        }
+        // A rewrite was computed from the whole table; an append relies on nothing but its marks.
+        if changes_data && !self.removes.is_empty() {
+            return conflict("the table's rows were changed".into());
+        }
+        None
+    }
+}
+
+/// Commits on top of `read_version` (None: the table does not exist yet), going on until the log says how it ended.
+///
+/// An error means that the store could not tell within `patience`; the commit may have happened or may still happen.
+/// Calling again with the same [`Commit`] is safe, and so is reading the marks from the table and starting over.
+pub async fn commit(table: &Table, read_version: Option<u64>, commit: &Commit, patience: Duration) -> Result<Outcome> {
+    let started = Instant::now();
+    let mut wait = FIRST_WAIT;
+    let mut version = read_version.map_or(0, |v| v + 1);
+    let entry = commit.entry(read_version.is_none())?;
+    loop {
+        let path = table.path_of(&log::entry_name(version));
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let error = match table.store().put_opts(&path, entry.clone().into(), options).await {
+            Ok(_) => return Ok(Outcome::Committed { version }),
+            Err(e) => e,
+        };
+        let taken =
+            matches!(error, object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. });
+        let mut failure = store::error("write", &path, error);
+        let mut moved = false;
+        // Whatever the error was, the log decides.
+        loop {
+            match table.commit_entry(version).await {
+                Ok(Some(entry)) if entry.id() == Some(commit.id.to_string().as_str()) => {
+                    return Ok(Outcome::Committed { version });
+                }
+                Ok(Some(entry)) => {
+                    if read_version.is_none() {
+                        return Ok(Outcome::Conflict { version, why: "the table was made by another writer".into() });
+                    }
+                    if let Some(obstacle) = commit.obstacle(&entry) {
+                        return Ok(obstacle);
+                    }
+                    version += 1;
+                    moved = true;
+                }
+                Ok(None) => break,
+                Err(e) => {
+                    failure = e;
+                    moved = false;
+                    break;
+                }
+            }
+        }
+        if !moved {
+            if started.elapsed() >= patience {
+                return Err(failure.context(format!(
+                    "{}: whether version {version} was committed is not known, as the store does not say",
+                    table.name
+                )));
+            }
+            if !taken {
+                tracing::warn!(table = %table.name, version, error = %failure, "commit is not settled yet; trying again");
+            }
+            tokio::time::sleep(wait.mul_f64(rand::random_range(0.5..1.0))).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+}

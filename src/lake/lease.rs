@@ -1,0 +1,182 @@
+//! A lease: one holder at a time, on any store that can create an object only if it is absent.
+//!
+//! Each state of the lease is a numbered object; the highest number holds. Taking, renewing and giving back each create
+//! the next number, which only one writer can do. A holder that dies stops renewing, and its lease runs out. A lease
+//! keeps builds from wasting work on each other; what makes commits safe is the Delta log alone, so clocks that differ
+//! can cost time, never rows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutMode, PutOptions};
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::{Lake, store};
+use crate::error::{Error, Result};
+
+/// A lease runs this long without renewal, and is renewed at a third of it.
+const TERM: Duration = Duration::from_secs(60);
+
+#[derive(Serialize, Deserialize)]
+struct State {
+    holder: Uuid,
+    /// Who, for people: user, host, process.
+    name: String,
+    since: DateTime<Utc>,
+    /// None once it is given back.
+    until: Option<DateTime<Utc>>,
+}
+
+/// Held until [`Lease::release`] or, failing that, until its term ends.
+pub struct Lease {
+    inner: Arc<Inner>,
+    renewal: JoinHandle<()>,
+}
+
+struct Inner {
+    lake: Lake,
+    folder: Path,
+    holder: Uuid,
+    name: String,
+    since: DateTime<Utc>,
+}
+
+/// Takes the lease called `what`, or says who holds it.
+pub async fn acquire(lake: &Lake, what: &str) -> Result<Lease> {
+    let inner = Arc::new(Inner {
+        lake: lake.clone(),
+        folder: lake.own_path(&["leases", what]),
+        holder: Uuid::new_v4(),
+        name: format!("process {} on {}", std::process::id(), host()),
+        since: Utc::now(),
+    });
+    let current = inner.current().await?;
+    if let Some((_, state)) = &current
+        && let Some(until) = state.until
+        && until > Utc::now()
+    {
+        return Err(Error::outside(format!("another {what} is running on this lake: {}", state.name)).hint(format!(
+            "it began at {}; wait for it to end. If it is gone, its lease runs out at {}",
+            state.since.format("%F %T UTC"),
+            until.format("%T UTC")
+        )));
+    }
+    let number = current.map_or(0, |(number, _)| number + 1);
+    if !inner.put(number, Some(TERM)).await? {
+        return Err(Error::outside(format!("another {what} has just begun on this lake")).hint("wait for it to end"));
+    }
+    inner.forget_before(number).await?;
+    let renewing = inner.clone();
+    let renewal = tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(TERM / 3).await;
+            if let Err(e) = renewing.extend(Some(TERM)).await {
+                tracing::warn!(error = %e, "the lease could not be renewed");
+            }
+        }
+    });
+    Ok(Lease { inner, renewal })
+}
+
+impl Lease {
+    /// Gives the lease back, so that the next holder need not wait for its end.
+    pub async fn release(self) -> Result<()> {
+        self.renewal.abort();
+        self.inner.extend(None).await
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.renewal.abort();
+    }
+}
+
+impl Inner {
+    fn path(&self, number: u64) -> Path {
+        self.folder.clone().join(format!("{number:020}.json"))
+    }
+
+    async fn current(&self) -> Result<Option<(u64, State)>> {
+        let files: Vec<_> = self
+            .lake
+            .store()
+            .list(Some(&self.folder))
+            .try_collect()
+            .await
+            .map_err(|e| store::error("list", &self.folder, e))?;
+        let Some(number) = files.iter().filter_map(|f| number_of(&f.location)).max() else { return Ok(None) };
+        let path = self.path(number);
+        let bytes = match self.lake.store().get(&path).await {
+            Ok(found) => found.bytes().await.map_err(|e| store::error("read", &path, e))?,
+            Err(e) => return Err(store::error("read", &path, e)),
+        };
+        let state =
+            serde_json::from_slice(&bytes).map_err(|e| Error::outside(format!("{path} is not a lease")).because(e))?;
+        Ok(Some((number, state)))
+    }
+
+    /// Writes the next state. False if somebody else was faster.
+    async fn put(&self, number: u64, term: Option<Duration>) -> Result<bool> {
+        let state = State {
+            holder: self.holder,
+            name: self.name.clone(),
+            since: self.since,
+            until: term.map(|t| Utc::now() + t),
+        };
+        let body = serde_json::to_vec(&state).map_err(|e| Error::bug("a lease cannot be written").because(e))?;
+        let path = self.path(number);
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.lake.store().put_opts(&path, body.into(), options).await {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {}
+            Err(e) => return Err(store::error("write", &path, e)),
+        }
+        // The answer alone does not decide: our own PUT, repeated by the client, meets itself; and a number that others
+        // have passed and cleared away can be created again, but does not hold.
+        Ok(matches!(self.current().await?, Some((n, state)) if n == number && state.holder == self.holder))
+    }
+
+    /// Only the highest number counts; the folder must not grow with time.
+    async fn forget_before(&self, number: u64) -> Result<()> {
+        let files: Vec<_> = self
+            .lake
+            .store()
+            .list(Some(&self.folder))
+            .try_collect()
+            .await
+            .map_err(|e| store::error("list", &self.folder, e))?;
+        for file in files.iter().filter(|f| number_of(&f.location).is_some_and(|n| n < number)) {
+            match self.lake.store().delete(&file.location).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(e) => return Err(store::error("delete", &file.location, e)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn extend(&self, term: Option<Duration>) -> Result<()> {
+        match self.current().await? {
+            Some((number, state)) if state.holder == self.holder => {
+                if self.put(number + 1, term).await? {
+                    return self.forget_before(number + 1).await;
+                }
+            }
+            _ => {}
+        }
+        Err(Error::outside("the lease was lost to another process"))
+    }
+}
+
+fn number_of(path: &Path) -> Option<u64> {
+    path.filename()?.strip_suffix(".json")?.parse().ok()
+}
+
+fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "this machine".to_owned(), |h| h.trim().to_owned())
+}

@@ -1,0 +1,197 @@
+//! A table as of one version: its schema and its files, and nothing that a later commit can change.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use chrono::{DateTime, Utc};
+use deltalake::DeltaTableError;
+use futures::TryStreamExt;
+
+use super::{Table, TableName, store};
+use crate::error::{Error, Result};
+
+/// The table property that names the key columns, separated by commas.
+pub const KEY_PROPERTY: &str = "medallion.uniqueKey";
+
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    pub name: TableName,
+    pub version: u64,
+    /// All columns, the partition columns among them.
+    pub schema: SchemaRef,
+    pub partition_columns: Vec<String>,
+    /// Made once when the table is created: a table that was dropped and made again is another table.
+    pub table_id: String,
+    /// The columns that tell rows apart, where the writer declared any.
+    pub key: Vec<String>,
+    pub files: Vec<Arc<DataFile>>,
+}
+
+/// A Parquet file of a table, as the log describes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DataFile {
+    /// From the table's folder.
+    pub path: String,
+    pub size: u64,
+    pub modified_ms: i64,
+    pub partition_values: BTreeMap<String, Option<String>>,
+    /// The statistics as the log has them: JSON with numRecords, minValues, maxValues, nullCount.
+    pub stats: Option<String>,
+}
+
+impl Snapshot {
+    /// Rows, as the statistics of the files count them; None if one of them does not.
+    pub fn rows(&self) -> Option<u64> {
+        #[derive(serde::Deserialize)]
+        struct Counted {
+            #[serde(rename = "numRecords")]
+            records: u64,
+        }
+        let count = |f: &Arc<DataFile>| Some(serde_json::from_str::<Counted>(f.stats.as_deref()?).ok()?.records);
+        self.files.iter().map(count).sum()
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|f| f.size).sum()
+    }
+
+    /// Fails, naming the difference, unless the table has the columns that `file` declares.
+    pub fn ensure_columns(&self, declared: &Schema, file: &str) -> Result<()> {
+        let wrong = |what: String| {
+            Err(Error::input(format!("table {} is not the one that {file} declares: {what}", self.name))
+                .hint("give the contract another name, or move the table away"))
+        };
+        for field in declared.fields() {
+            match self.schema.field_with_name(field.name()) {
+                Err(_) => return wrong(format!("it has no column `{}`", field.name())),
+                Ok(existing) if existing.data_type() != field.data_type() => {
+                    return wrong(format!(
+                        "its column `{}` is {}, not {}",
+                        field.name(),
+                        existing.data_type(),
+                        field.data_type()
+                    ));
+                }
+                Ok(_) => {}
+            }
+        }
+        match self.schema.fields().iter().find(|f| declared.field_with_name(f.name()).is_err()) {
+            Some(extra) => wrong(format!("it has a column `{}` besides", extra.name())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Table {
+    /// The newest version, or None if the table does not exist.
+    pub async fn latest(&self) -> Result<Option<Snapshot>> {
+        self.load(None, true).await
+    }
+
+    /// The newest version's columns, without its files.
+    pub async fn head(&self) -> Result<Option<Snapshot>> {
+        self.load(None, false).await
+    }
+
+    /// The number of the newest version.
+    pub async fn latest_version(&self) -> Result<Option<u64>> {
+        Ok(self.log_times().await?.into_keys().next_back())
+    }
+
+    /// Exactly this version.
+    pub async fn at_version(&self, version: u64) -> Result<Snapshot> {
+        self.load(Some(version), true).await?.ok_or_else(|| self.no_such_version(version))
+    }
+
+    fn no_such_version(&self, version: u64) -> Error {
+        Error::input(format!("table {} has no version {version}", self.name))
+            .hint("`medallion status` shows the current versions; old ones go when the log is cleaned up")
+    }
+
+    /// The version that was current at `time`: the last one committed at or before it.
+    pub async fn version_at(&self, time: DateTime<Utc>) -> Result<u64> {
+        let entries = self.log_times().await?;
+        let Some((first, first_time)) = entries.first_key_value() else {
+            return Err(Error::input(format!("table {} does not exist", self.name)));
+        };
+        entries.iter().rev().find(|(_, t)| **t <= time).map(|(v, _)| *v).ok_or_else(|| {
+            Error::input(format!("table {} has nothing as old as {time}", self.name))
+                .hint(format!("its oldest version is {first} of {first_time}"))
+        })
+    }
+
+    /// When each version that the log still tells of was committed.
+    async fn log_times(&self) -> Result<BTreeMap<u64, DateTime<Utc>>> {
+        let log = self.path_of("_delta_log");
+        let files: Vec<_> =
+            self.store().list(Some(&log)).try_collect().await.map_err(|e| store::error("list", &log, e))?;
+        Ok(files
+            .iter()
+            .filter_map(|f| Some((f.location.filename()?.strip_suffix(".json")?.parse().ok()?, f.last_modified)))
+            .collect())
+    }
+
+    async fn load(&self, version: Option<u64>, with_files: bool) -> Result<Option<Snapshot>> {
+        let failed =
+            |e: DeltaTableError| Error::outside(format!("cannot read the Delta log of {}", self.name)).because(e);
+        if !self.exists().await? {
+            return Ok(None);
+        }
+        let loaded = match deltalake::kernel::Snapshot::try_new(self.log.as_ref(), version).await {
+            Ok(loaded) => loaded,
+            Err(DeltaTableError::NotATable(_)) => return Ok(None),
+            Err(e) => {
+                return match version {
+                    Some(v) if self.commit_entry(v).await?.is_none() => Err(self.no_such_version(v)),
+                    _ => Err(failed(e)),
+                };
+            }
+        };
+        let metadata = loaded.metadata();
+        if let Some(mode) = metadata.configuration().get("delta.columnMapping.mode").filter(|m| *m != "none") {
+            return Err(self.unsupported(&format!("column mapping (mode {mode})")));
+        }
+        let mut files = Vec::new();
+        let mut views = loaded.file_views(self.log.as_ref(), None);
+        while with_files && let Some(view) = views.try_next().await.map_err(failed)? {
+            if view.deletion_vector_descriptor().is_some() {
+                return Err(self.unsupported("deletion vectors"));
+            }
+            files.push(Arc::new(DataFile {
+                path: view.path().into_owned(),
+                size: u64::try_from(view.size()).unwrap_or(0),
+                modified_ms: view.modification_time(),
+                partition_values: view.partition_values_map().into_iter().collect(),
+                stats: view.stats(),
+            }));
+        }
+        drop(views);
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(Some(Snapshot {
+            name: self.name.clone(),
+            version: loaded.version(),
+            schema: loaded.arrow_schema(),
+            partition_columns: metadata.partition_columns().to_vec(),
+            table_id: metadata.id().to_string(),
+            key: metadata
+                .configuration()
+                .get(KEY_PROPERTY)
+                .map_or_else(Vec::new, |k| k.split(',').map(str::to_owned).collect()),
+            files,
+        }))
+    }
+
+    fn unsupported(&self, feature: &str) -> Error {
+        Error::input(format!("table {} uses {feature}, which medallion does not read", self.name))
+            .hint("rewrite the table without it (Databricks and Spark: REORG TABLE … APPLY (PURGE), or a plain copy)")
+    }
+
+    /// Writes a checkpoint of the given version, so that readers need not replay the log from its beginning.
+    pub async fn checkpoint(&self, version: u64) -> Result<()> {
+        let mut table = deltalake::DeltaTable::new(self.log.clone());
+        let failed = |e| Error::outside(format!("cannot write a checkpoint of {}", self.name)).because(e);
+        table.load_version(version).await.map_err(failed)?;
+        deltalake::checkpoints::create_checkpoint(&table, None).await.map_err(failed)
+    }
+}

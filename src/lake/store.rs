@@ -1,0 +1,91 @@
+//! Which object store a lake's address means, and what its errors mean to a user.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::AmazonS3Builder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use url::Url;
+
+use crate::config::LakeConfig;
+use crate::error::{Error, Result};
+
+/// How long one request to a bucket may take, and how long the client itself repeats it. What lies beyond is decided by
+/// the caller, who knows whether repeating is safe.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const RETRY_FOR: Duration = Duration::from_secs(20);
+
+pub fn open(config: &LakeConfig) -> Result<(Url, Arc<dyn ObjectStore>)> {
+    let text = config.url.trim_end_matches('/');
+    match Url::parse(text) {
+        Ok(url) if url.scheme() == "s3" => open_s3(config, url),
+        Ok(url) if url.scheme() == "file" => match url.to_file_path() {
+            Ok(path) => open_folder(path),
+            Err(()) => Err(Error::input(format!("`{text}` is not a folder"))),
+        },
+        // One letter is a drive, not a scheme.
+        Ok(url) if url.scheme().len() > 1 => Err(Error::input(format!("lake.url `{text}`: unknown scheme"))
+            .hint("a lake is a folder, or s3://bucket/prefix (MinIO too, with lake.endpoint)")),
+        _ => open_folder(PathBuf::from(text)),
+    }
+}
+
+fn open_folder(path: PathBuf) -> Result<(Url, Arc<dyn ObjectStore>)> {
+    let absolute = std::path::absolute(&path)
+        .map_err(|e| Error::input(format!("`{}` is not a folder for a lake", path.display())).because(e))?;
+    if absolute.exists() && !absolute.is_dir() {
+        return Err(Error::input(format!("`{}` is a file, not a folder for a lake", path.display())));
+    }
+    let url = Url::from_file_path(&absolute)
+        .map_err(|()| Error::input(format!("`{}` is not a folder for a lake", path.display())))?;
+    Ok((url, Arc::new(LocalFileSystem::new())))
+}
+
+fn open_s3(config: &LakeConfig, url: Url) -> Result<(Url, Arc<dyn ObjectStore>)> {
+    let Some(bucket) = url.host_str() else {
+        return Err(Error::input(format!("lake.url `{url}` names no bucket")).hint("write s3://bucket/prefix"));
+    };
+    let mut builder = AmazonS3Builder::from_env()
+        .with_bucket_name(bucket)
+        .with_region(&config.region)
+        .with_client_options(ClientOptions::new().with_timeout(REQUEST_TIMEOUT).with_allow_http(config.allow_http))
+        .with_retry(RetryConfig { max_retries: 5, retry_timeout: RETRY_FOR, ..RetryConfig::default() });
+    if let Some(endpoint) = &config.endpoint {
+        if endpoint.starts_with("http://") && !config.allow_http {
+            return Err(Error::input(format!("lake.endpoint {endpoint} is not encrypted"))
+                .hint("set lake.allow_http = true if that is meant, as for MinIO on the same machine"));
+        }
+        builder = builder.with_endpoint(endpoint);
+    }
+    let store = builder.build().map_err(|e| Error::input(format!("lake.url `{url}`")).because(e))?;
+    Ok((url, Arc::new(store)))
+}
+
+/// An error of the store, told by what the user can do about it.
+pub fn error(doing: &str, path: &Path, error: object_store::Error) -> Error {
+    use object_store::Error as Store;
+    let what = format!("cannot {doing} {path}");
+    let text = error.to_string();
+    let hint = match &error {
+        Store::Unauthenticated { .. } | Store::PermissionDenied { .. } => {
+            Some("the store refuses: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the policy of that user")
+        }
+        _ if text.contains("No space left") || text.contains("StorageFull") => {
+            Some("the disk is full; nothing was lost: free some space and start again")
+        }
+        _ if text.contains("Permission denied") || text.contains("Read-only file system") => {
+            Some("the folder cannot be written by this user")
+        }
+        _ if text.contains("NoSuchBucket") => Some("the bucket does not exist; minio/setup.sh makes it"),
+        _ if text.contains("connect") => Some("the store does not answer; check lake.endpoint and the network"),
+        _ => None,
+    };
+    let error = Error::outside(what).because(error);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}

@@ -1,0 +1,54 @@
+//! Which files a load reads, and how the same content is known again.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+
+/// What the endings of names mean. Others in a folder are left alone: a README beside an extract is no extract.
+pub const CSV: &[&str] = &["csv"];
+pub const JSON_LINES: &[&str] = &["json", "jsonl", "ndjson"];
+
+/// The file, or the files of a folder and its folders, by name.
+pub fn list(place: &Path) -> Result<Vec<PathBuf>> {
+    if place.is_file() {
+        return Ok(vec![place.to_owned()]);
+    }
+    if !place.is_dir() {
+        return Err(Error::input(format!("there is no file or folder {}", place.display())));
+    }
+    let mut files = Vec::new();
+    for entry in walkdir::WalkDir::new(place).sort_by_file_name() {
+        let entry = entry.map_err(|e| Error::outside(format!("cannot read {}", place.display())).because(e))?;
+        let name = entry.path();
+        if entry.file_type().is_file() && [CSV, JSON_LINES].iter().any(|kind| has_ending(name, kind)) {
+            files.push(name.to_owned());
+        }
+    }
+    if files.is_empty() {
+        return Err(Error::input(format!("{} has no CSV or JSON-lines file", place.display()))
+            .hint("files are known by their names: .csv, .json, .jsonl, .ndjson"));
+    }
+    Ok(files)
+}
+
+pub fn has_ending(path: &Path, endings: &[&str]) -> bool {
+    path.extension().and_then(|e| e.to_str()).is_some_and(|e| endings.iter().any(|known| e.eq_ignore_ascii_case(known)))
+}
+
+/// SHA-256 of the content.
+pub fn fingerprint(path: &Path) -> Result<String> {
+    let failed = |e| Error::input(format!("cannot read {}", path.display())).because(e);
+    let mut file = File::open(path).map_err(failed)?;
+    let mut hasher = Sha256::new();
+    let mut block = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut block).map_err(failed)? {
+            0 => return Ok(format!("{:x}", hasher.finalize())),
+            read => hasher.update(&block[..read]),
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! The configuration of nodes: which keys there are, what they may hold, and how the layers of project, properties
+//! and file fold into one.
+//!
+//! Every value is checked in the layer it comes from, where its place is known; resolving a checked layer then only
+//! has to look at how keys fit together.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::problem::Problem;
+use super::yaml::describe;
+
+/// Checked entries of one or more places, not yet completed by defaults.
+pub type Layer = Map<String, Value>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    Model,
+    Seed,
+    Source,
+    Test,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Materialized {
+    View,
+    Table,
+    Incremental,
+    /// Not a table: its query stands in the queries of those who name it.
+    Ephemeral,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    Error,
+    Warn,
+}
+
+/// The finished configuration of a model or a seed.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    pub enabled: bool,
+    pub materialized: Materialized,
+    /// The schema that the relation is in, as the macro `generate_schema_name` has it.
+    pub schema: String,
+    /// The name of the relation, as the macro `generate_alias_name` has it.
+    pub alias: String,
+    pub unique_key: Vec<String>,
+    pub incremental_strategy: Option<String>,
+    /// The columns whose values say which rows a change touches; for the strategy `changes`.
+    pub recompute_by: Vec<String>,
+    /// By input, spelled as its ref or as `source.table`: the target's columns, each with the input's column.
+    pub inputs: BTreeMap<String, BTreeMap<String, String>>,
+    pub partition_by: Vec<String>,
+    pub on_schema_change: String,
+    pub tags: Vec<String>,
+    pub meta: Map<String, Value>,
+    /// How a seed's file is to be read.
+    pub delimiter: String,
+    pub quote_columns: bool,
+    pub column_types: BTreeMap<String, String>,
+    /// Every entry as it was given, for `config.get` and the selector `config:`.
+    pub given: Layer,
+}
+
+/// The finished configuration of a data test.
+#[derive(Debug, Clone)]
+pub struct TestConfig {
+    pub severity: Severity,
+    pub warn_if: String,
+    pub error_if: String,
+    pub fail_calc: String,
+    pub limit: Option<u64>,
+    /// Restricts the tested relation; already part of the compiled SQL.
+    pub condition: Option<String>,
+}
+
+enum Shape {
+    Flag,
+    Count,
+    Text,
+    Texts,
+    Map,
+    TextMap,
+    /// Maps of texts by input.
+    Inputs,
+    OneOf(&'static [&'static str]),
+}
+
+const MODEL: &[(&str, Shape)] = &[
+    ("enabled", Shape::Flag),
+    ("materialized", Shape::OneOf(&["view", "table", "incremental", "ephemeral"])),
+    ("schema", Shape::Text),
+    ("alias", Shape::Text),
+    ("unique_key", Shape::Texts),
+    ("incremental_strategy", Shape::OneOf(&["append", "merge", "delete+insert", "insert_overwrite", "changes"])),
+    ("recompute_by", Shape::Texts),
+    ("inputs", Shape::Inputs),
+    ("partition_by", Shape::Texts),
+    ("on_schema_change", Shape::OneOf(&["ignore", "fail", "append_new_columns", "sync_all_columns"])),
+    ("tags", Shape::Texts),
+    ("meta", Shape::Map),
+];
+const SEED: &[(&str, Shape)] = &[
+    ("enabled", Shape::Flag),
+    ("schema", Shape::Text),
+    ("alias", Shape::Text),
+    ("delimiter", Shape::Text),
+    ("quote_columns", Shape::Flag),
+    ("column_types", Shape::TextMap),
+    ("tags", Shape::Texts),
+    ("meta", Shape::Map),
+];
+const SOURCE: &[(&str, Shape)] = &[("enabled", Shape::Flag), ("tags", Shape::Texts), ("meta", Shape::Map)];
+const TEST: &[(&str, Shape)] = &[
+    ("enabled", Shape::Flag),
+    ("severity", Shape::OneOf(&["error", "warn", "ERROR", "WARN", "Error", "Warn"])),
+    ("warn_if", Shape::Text),
+    ("error_if", Shape::Text),
+    ("fail_calc", Shape::Text),
+    ("limit", Shape::Count),
+    ("where", Shape::Text),
+    ("tags", Shape::Texts),
+    ("meta", Shape::Map),
+];
+
+/// Keys of dbt that nothing here answers to.
+const UNSUPPORTED: &[&str] = &[
+    "access",
+    "batch_size",
+    "begin",
+    "catalog_name",
+    "concurrent_batches",
+    "contract",
+    "database",
+    "docs",
+    "event_time",
+    "full_refresh",
+    "grants",
+    "group",
+    "incremental_predicates",
+    "lookback",
+    "merge_exclude_columns",
+    "merge_update_columns",
+    "packages",
+    "persist_docs",
+    "post-hook",
+    "post_hook",
+    "pre-hook",
+    "pre_hook",
+    "quoting",
+    "sql_header",
+    "static_analysis",
+    "store_failures",
+    "store_failures_as",
+];
+
+fn keys(resource: Resource) -> &'static [(&'static str, Shape)] {
+    match resource {
+        Resource::Model => MODEL,
+        Resource::Seed => SEED,
+        Resource::Source => SOURCE,
+        Resource::Test => TEST,
+    }
+}
+
+pub fn is_known(resource: Resource, key: &str) -> bool {
+    keys(resource).iter().any(|(name, _)| *name == key) || UNSUPPORTED.contains(&key)
+}
+
+/// Whether a key beside a test's arguments is configuration and not an argument.
+pub fn is_test_setting(key: &str) -> bool {
+    TEST.iter().any(|(name, _)| *name == key) || key.starts_with("store_failures")
+}
+
+/// Checks one entry by itself. An empty value is allowed everywhere and takes the key back.
+pub fn check(resource: Resource, key: &str, value: &Value) -> Result<(), Problem> {
+    let known = keys(resource);
+    let Some((_, shape)) = known.iter().find(|(name, _)| *name == key) else {
+        if UNSUPPORTED.contains(&key) {
+            return Err(Problem::unsupported(format!("the configuration `{key}`")));
+        }
+        let problem = Problem::unknown("configuration", key, known.iter().map(|(name, _)| *name));
+        let names = known.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        return Err(if problem.has_hint() { problem } else { problem.hint(format!("there are {names}")) });
+    };
+    if key == "incremental_strategy" && value == "microbatch" {
+        return Err(Problem::unsupported("the incremental strategy `microbatch`"));
+    }
+    match shape.expects(value) {
+        None => Ok(()),
+        Some(expected) => {
+            let problem = Problem::new(format!("`{key}` should be {expected}, but it is {}", describe(value)));
+            Err(match (shape, value) {
+                (Shape::OneOf(words), Value::String(word)) => problem.nearest(word, words.iter().copied()),
+                _ => problem,
+            })
+        }
+    }
+}
+
+fn is_text_map(value: &Value) -> bool {
+    value.as_object().is_some_and(|map| map.values().all(Value::is_string))
+}
+
+impl Shape {
+    /// What was expected, if the value is not that.
+    fn expects(&self, value: &Value) -> Option<String> {
+        if value.is_null() {
+            return None;
+        }
+        let (fits, expected) = match self {
+            Shape::Flag => (value.is_boolean(), "true or false"),
+            Shape::Count => (value.is_u64(), "a whole number that is not negative"),
+            Shape::Text => (value.is_string(), "a text"),
+            Shape::Texts => {
+                let list = value.as_array().is_some_and(|items| items.iter().all(Value::is_string));
+                (value.is_string() || list, "a text or a list of texts")
+            }
+            Shape::Map => (value.is_object(), "a map"),
+            Shape::TextMap => (is_text_map(value), "a map of texts"),
+            Shape::Inputs => {
+                let maps = value.as_object().is_some_and(|map| map.values().all(is_text_map));
+                (maps, "a map of inputs, each a map {target column: input column}")
+            }
+            Shape::OneOf(words) => {
+                let fits = value.as_str().is_some_and(|word| words.contains(&word));
+                let lower = words.iter().filter(|w| w.chars().all(|c| !c.is_uppercase())).copied();
+                return (!fits).then(|| format!("one of {}", lower.collect::<Vec<_>>().join(", ")));
+            }
+        };
+        (!fits).then(|| expected.to_owned())
+    }
+}
+
+/// Lays one entry over the layer: tags add up, meta is merged key by key, anything else replaces what was there. An
+/// empty value stays, so that it takes back what lower layers say.
+pub fn merge_entry(layer: &mut Layer, key: &str, value: Value) {
+    let value = match (key, layer.remove(key), value) {
+        (_, _, Value::Null) => Value::Null,
+        ("tags", before, value) => {
+            let mut tags = before.as_ref().map(texts).unwrap_or_default();
+            tags.extend(texts(&value));
+            let mut seen = std::collections::BTreeSet::new();
+            tags.retain(|tag| seen.insert(tag.clone()));
+            tags.into()
+        }
+        ("meta", Some(Value::Object(mut before)), Value::Object(over)) => {
+            before.extend(over);
+            Value::Object(before)
+        }
+        (_, _, value) => value,
+    };
+    layer.insert(key.to_owned(), value);
+}
+
+pub fn merge(layer: &mut Layer, over: Layer) {
+    for (key, value) in over {
+        merge_entry(layer, &key, value);
+    }
+}
+
+pub fn is_enabled(layer: &Layer) -> bool {
+    layer.get("enabled").and_then(Value::as_bool).unwrap_or(true)
+}
+
+pub fn text(layer: &Layer, key: &str) -> Option<String> {
+    layer.get(key).and_then(Value::as_str).map(str::to_owned)
+}
+
+/// A text, or the texts of a list.
+pub fn texts(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(s) => vec![s.clone()],
+        Value::Array(items) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    }
+}
+
+pub fn text_map(value: &Value) -> BTreeMap<String, String> {
+    let entries = value.as_object().into_iter().flatten();
+    entries.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
+}
+
+impl NodeConfig {
+    /// Completes a checked layer; `schema` and `alias` are the final ones.
+    pub fn resolve(mut given: Layer, resource: Resource, schema: String, alias: String) -> Result<Self, Problem> {
+        let standard = match resource {
+            Resource::Model => "view",
+            Resource::Seed => "seed",
+            Resource::Source => "source",
+            Resource::Test => "test",
+        };
+        given.retain(|_, value| !value.is_null());
+        given.entry("materialized").or_insert_with(|| standard.into());
+        given.entry("enabled").or_insert(Value::Bool(true));
+        let get_texts = |key: &str| given.get(key).map(texts).unwrap_or_default();
+        let materialized = match given.get("materialized").and_then(Value::as_str) {
+            Some("view") => Materialized::View,
+            Some("incremental") => Materialized::Incremental,
+            Some("ephemeral") => Materialized::Ephemeral,
+            _ => Materialized::Table,
+        };
+        let inputs = given.get("inputs").and_then(Value::as_object).into_iter().flatten();
+        let config = NodeConfig {
+            enabled: is_enabled(&given),
+            materialized,
+            schema,
+            alias,
+            unique_key: get_texts("unique_key"),
+            incremental_strategy: text(&given, "incremental_strategy"),
+            recompute_by: get_texts("recompute_by"),
+            inputs: inputs.map(|(input, columns)| (input.clone(), text_map(columns))).collect(),
+            partition_by: get_texts("partition_by"),
+            on_schema_change: text(&given, "on_schema_change").unwrap_or_else(|| "ignore".to_owned()),
+            tags: get_texts("tags"),
+            meta: given.get("meta").and_then(Value::as_object).cloned().unwrap_or_default(),
+            delimiter: text(&given, "delimiter").unwrap_or_else(|| ",".to_owned()),
+            quote_columns: given.get("quote_columns").and_then(Value::as_bool).unwrap_or(false),
+            column_types: given.get("column_types").map(text_map).unwrap_or_default(),
+            given,
+        };
+        config.fits()?;
+        Ok(config)
+    }
+
+    /// Checks how the keys fit together.
+    fn fits(&self) -> Result<(), Problem> {
+        if self.delimiter.chars().count() != 1 || !self.delimiter.is_ascii() {
+            return Err(Problem::new(format!(
+                "`delimiter` should be one ASCII character, but it is {:?}",
+                self.delimiter
+            )));
+        }
+        if self.materialized != Materialized::Incremental {
+            return Ok(());
+        }
+        match self.incremental_strategy.as_deref() {
+            Some("changes") if self.recompute_by.is_empty() => Err(Problem::new(
+                "the incremental strategy `changes` needs `recompute_by`",
+            )
+            .hint("name the columns whose values say which rows a change touches, as in recompute_by='call_id'")),
+            Some("changes") => Ok(()),
+            strategy if !self.recompute_by.is_empty() || !self.inputs.is_empty() => {
+                let key = if self.recompute_by.is_empty() { "inputs" } else { "recompute_by" };
+                let has = strategy.map_or("none is set".to_owned(), |s| format!("it is `{s}`"));
+                Err(Problem::new(format!("`{key}` belongs to the incremental strategy `changes`, but {has}"))
+                    .hint("set incremental_strategy='changes'"))
+            }
+            Some("delete+insert") if self.unique_key.is_empty() => {
+                Err(Problem::new("the incremental strategy `delete+insert` needs `unique_key`"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The entries that change what a build makes of the query.
+    pub fn meaning(&self) -> Value {
+        serde_json::json!({
+            "materialized": format!("{:?}", self.materialized),
+            "unique_key": self.unique_key,
+            "incremental_strategy": self.incremental_strategy,
+            "recompute_by": self.recompute_by,
+            "inputs": self.inputs,
+            "partition_by": self.partition_by,
+            "delimiter": self.delimiter,
+            "quote_columns": self.quote_columns,
+            "column_types": self.column_types,
+        })
+    }
+}
+
+impl TestConfig {
+    pub fn resolve(given: &Layer) -> Self {
+        let severity = match text(given, "severity") {
+            Some(word) if word.eq_ignore_ascii_case("warn") => Severity::Warn,
+            _ => Severity::Error,
+        };
+        let or = |key: &str, default: &str| text(given, key).unwrap_or_else(|| default.to_owned());
+        TestConfig {
+            severity,
+            warn_if: or("warn_if", "!= 0"),
+            error_if: or("error_if", "!= 0"),
+            fail_calc: or("fail_calc", "count(*)"),
+            limit: given.get("limit").and_then(Value::as_u64),
+            condition: text(given, "where"),
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The functions that templates call: `ref`, `source`, `config`, `var` and the others.
+//!
+//! They are the same for all templates of a project; what they answer depends on the [`Scope`]. Nothing here reads a
+//! clock, and only `env_var` reads the environment.
+
+use std::sync::Arc;
+
+use minijinja::value::{Kwargs, Object, Rest, from_args};
+use minijinja::{Environment, Error, ErrorKind, State, Value};
+
+use super::config;
+use super::graph::Dependency;
+use super::problem::Problem;
+use super::returned;
+use super::scope::{Phase, Scope, VARIABLES};
+
+/// Names of dbt that nothing here answers to.
+pub const UNSUPPORTED: &[&str] = &[
+    "adapter",
+    "api",
+    "builtins",
+    "database",
+    "dbt",
+    "dbt_utils",
+    "dbt_version",
+    "diff_of_two_dicts",
+    "fromjson",
+    "fromyaml",
+    "graph",
+    "load_agate_table",
+    "load_result",
+    "local_md5",
+    "modules",
+    "print",
+    "run_query",
+    "selected_resources",
+    "set_strict",
+    "statement",
+    "store_result",
+    "tojson",
+    "toyaml",
+    "try_or_compiler_error",
+    "zip",
+    "zip_strict",
+];
+
+const FUNCTIONS: &[&str] = &[
+    "ref",
+    "source",
+    "config",
+    "var",
+    "env_var",
+    "is_incremental",
+    "log",
+    "return",
+    "doc",
+    "exceptions",
+    "range",
+    "dict",
+    "namespace",
+    "caller",
+    "loop",
+];
+
+/// Whether a macro of this name would hide something that templates rely on.
+pub fn is_reserved(name: &str) -> bool {
+    FUNCTIONS.contains(&name) || VARIABLES.contains(&name)
+}
+
+pub fn install(env: &mut Environment<'static>) {
+    env.add_function("ref", reference);
+    env.add_function("source", source);
+    env.add_function("var", var);
+    env.add_function("env_var", env_var);
+    env.add_function("is_incremental", |state: &State| Scope::of(state).map(|scope| scope.is_incremental()));
+    env.add_function("log", log);
+    env.add_function("return", returned::leave);
+    env.add_function("doc", doc);
+    env.add_global("config", Value::from_object(Config));
+    env.add_global("exceptions", Value::from_object(Exceptions));
+}
+
+/// Python's methods of texts, lists and maps.
+pub fn unknown_method(state: &State, value: &Value, method: &str, arguments: &[Value]) -> Result<Value, Error> {
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments).map_err(|error| {
+        match (error.kind(), method) {
+            (ErrorKind::UnknownMethod, "append" | "extend" | "update" | "insert" | "pop" | "remove") => {
+                let problem = Problem::unsupported(format!("the method `{method}`, which changes a value in place,"));
+                problem
+                    .hint("make a new value: {% set list = list + [item] %}; in a loop, keep it in a namespace()")
+                    .into()
+            }
+            (ErrorKind::UnknownMethod, _) => Problem::new(format!("unknown method `{method}` of {value}")).into(),
+            _ => error,
+        }
+    })
+}
+
+fn text<'a>(function: &str, value: &'a Value) -> Result<&'a str, Error> {
+    value.as_str().ok_or_else(|| {
+        let what = if value.is_undefined() { "an undefined value".to_owned() } else { format!("{value:?}") };
+        Problem::new(format!("`{function}` needs a text, but it was given {what}")).into()
+    })
+}
+
+fn reference(state: &State, arguments: Rest<Value>) -> Result<Value, Error> {
+    let scope = Scope::of(state)?;
+    if arguments.last().is_some_and(Value::is_kwargs) {
+        return Err(Problem::unsupported("a version in `ref`").into());
+    }
+    let name = match arguments.as_slice() {
+        [name] => text("ref", name)?,
+        [package, name] if text("ref", package)? == scope.shared.project => text("ref", name)?,
+        [package, _] => return Err(Problem::unsupported(format!("a ref to the package {package}")).into()),
+        _ => return Err(Problem::new("`ref` takes the name of a model or seed, as in ref('orders')").into()),
+    };
+    Ok(scope.depend(Dependency::Ref(name.to_owned()))?)
+}
+
+fn source(state: &State, arguments: Rest<Value>) -> Result<Value, Error> {
+    match arguments.as_slice() {
+        [source, table] => {
+            let dependency = Dependency::Source(text("source", source)?.to_owned(), text("source", table)?.to_owned());
+            Ok(Scope::of(state)?.depend(dependency)?)
+        }
+        _ => {
+            Err(Problem::new("`source` takes the names of a source and a table, as in source('shop', 'orders')").into())
+        }
+    }
+}
+
+/// The second argument, by position or as `default=`. None is a value like others.
+fn default_of(arguments: &[Value]) -> Result<Option<Value>, Error> {
+    match arguments {
+        [] => Ok(None),
+        [keywords] if keywords.is_kwargs() => {
+            let keywords = Kwargs::try_from(keywords.clone())?;
+            let default = keywords.has("default").then(|| keywords.get("default")).transpose()?;
+            keywords.assert_all_used()?;
+            Ok(default)
+        }
+        [default] => Ok(Some(default.clone())),
+        _ => Err(Problem::new("this takes a name and a default").into()),
+    }
+}
+
+fn var(state: &State, name: Value, rest: Rest<Value>) -> Result<Value, Error> {
+    let scope = Scope::of(state)?;
+    let name = text("var", &name)?;
+    match (scope.shared.vars.get(name), default_of(&rest)?) {
+        (Some(value), _) => Ok(Value::from_serialize(value)),
+        (None, Some(default)) => Ok(default),
+        (None, None) => {
+            let problem = Problem::new(format!("the variable `{name}` is not set"));
+            let problem = problem.nearest(name, scope.shared.vars.keys().map(String::as_str));
+            Err(if problem.has_hint() {
+                problem.into()
+            } else {
+                problem.hint("set it under `vars:` in dbt_project.yml or with --vars, or give a default").into()
+            })
+        }
+    }
+}
+
+fn env_var(name: &str, rest: Rest<Value>) -> Result<Value, Error> {
+    match (std::env::var(name), default_of(&rest)?.filter(|default| !default.is_none())) {
+        (Ok(value), _) => Ok(Value::from(value)),
+        (Err(_), Some(default)) => Ok(default),
+        (Err(_), None) => {
+            let problem = Problem::new(format!("the environment variable `{name}` is not set"));
+            Err(problem.hint(format!("set it, or give a default: env_var('{name}', 'default')")).into())
+        }
+    }
+}
+
+fn doc(state: &State, name: &str) -> Result<String, Error> {
+    let scope = Scope::of(state)?;
+    let docs = &scope.shared.docs;
+    let found = docs.get(name).cloned();
+    found.ok_or_else(|| Problem::unknown("docs block", name, docs.keys().map(String::as_str)).into())
+}
+
+fn log(message: Value, options: Kwargs) -> Result<&'static str, Error> {
+    if options.get::<Option<bool>>("info")?.unwrap_or(false) {
+        tracing::info!("{message}");
+    } else {
+        tracing::debug!("{message}");
+    }
+    options.assert_all_used()?;
+    Ok("")
+}
+
+/// `config(...)`, and `config.get`, `config.require`.
+#[derive(Debug)]
+struct Config;
+
+impl Object for Config {
+    fn call(self: &Arc<Self>, state: &State<'_, '_>, arguments: &[Value]) -> Result<Value, Error> {
+        let scope = Scope::of(state)?;
+        if matches!(scope.phase, Phase::Text) {
+            return Err(Problem::new("`config` cannot be used here").into());
+        }
+        for argument in arguments {
+            for key in argument.try_iter()? {
+                let value = argument.get_item(&key)?;
+                if value.is_undefined() {
+                    return Err(Problem::new(format!("`{key}` has no value here")).into());
+                }
+                let json = serde_json::to_value(&value)
+                    .map_err(|e| Problem::new(format!("`{key}` does not hold plain data: {e}")))?;
+                let key = key.to_string();
+                config::check(scope.resource, &key, &json).map_err(|problem| problem.about(&key))?;
+                scope.configure(&key, json);
+            }
+        }
+        Ok(Value::from(""))
+    }
+
+    fn call_method(self: &Arc<Self>, state: &State<'_, '_>, method: &str, arguments: &[Value]) -> Result<Value, Error> {
+        let scope = Scope::of(state)?;
+        let found = |key: &str| scope.configured(key).map(Value::from_serialize);
+        match method {
+            "get" => {
+                let (key, default): (&str, Option<Value>) = from_args(arguments)?;
+                Ok(found(key).or(default).unwrap_or_else(|| Value::from(())))
+            }
+            "require" => {
+                let (key,): (&str,) = from_args(arguments)?;
+                found(key).ok_or_else(|| Problem::new(format!("the configuration `{key}` is required here")).into())
+            }
+            _ => Err(Problem::unsupported(format!("`config.{method}`")).into()),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Exceptions;
+
+impl Object for Exceptions {
+    fn call_method(
+        self: &Arc<Self>,
+        _state: &State<'_, '_>,
+        method: &str,
+        arguments: &[Value],
+    ) -> Result<Value, Error> {
+        let (message,): (String,) = from_args(arguments)?;
+        match method {
+            "raise_compiler_error" => Err(Problem::new(message).into()),
+            "warn" => {
+                tracing::warn!("{message}");
+                Ok(Value::from(""))
+            }
+            _ => Err(Problem::unsupported(format!("`exceptions.{method}`")).into()),
+        }
+    }
+}

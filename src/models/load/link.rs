@@ -1,0 +1,134 @@
+//! From drafts to a graph: what the names mean, and what they must not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::generic_tests::at_entry;
+use super::{Draft, Loader, config_place};
+use crate::error::{Error, Place, Result, nearest};
+use crate::models::Project;
+use crate::models::checks;
+use crate::models::graph::{Dependency, Graph, Index};
+use crate::models::node::Node;
+use crate::models::problem::Problem;
+use crate::models::relation::Relation;
+use crate::models::scope::{Phase, Scope};
+
+impl Loader {
+    /// What describes or configures something that is not there.
+    pub(super) fn warn_of_leftovers(&mut self) {
+        let of_kind = |kind: &str| self.fqns.get(kind).into_iter().flatten().map(Vec::as_slice);
+        let trees = [
+            (&self.file.models, "model"),
+            (&self.file.seeds, "seed"),
+            (&self.file.sources, "source"),
+            (&self.file.tests, "test"),
+        ];
+        let mut warnings: Vec<String> = trees.iter().flat_map(|(tree, kind)| tree.unused(of_kind(kind))).collect();
+        let left = &self.properties;
+        let described = [("model", &left.models), ("seed", &left.seeds), ("test", &left.tests)];
+        for (kind, entries) in described {
+            let names = || of_kind(kind).filter_map(|fqn| fqn.last()).map(String::as_str);
+            warnings.extend(entries.iter().map(|(name, d)| leftover(kind, name, &d.place, nearest(name, names()))));
+        }
+        for (name, place) in left.macros.iter().filter(|(name, _)| !self.macros.has(name)) {
+            warnings.push(leftover("macro", name, place, nearest(name, self.macros.names())));
+        }
+        self.warnings.extend(warnings);
+    }
+
+    pub(super) fn link(mut self) -> Result<Project> {
+        let index = Arc::new(std::mem::take(&mut self.index));
+        let mut nodes = BTreeMap::new();
+        let mut graph = Graph::default();
+        for id in self.sources.keys() {
+            graph.add(id, &[]);
+        }
+        for Draft { mut node, names } in std::mem::take(&mut self.drafts) {
+            let mut seen = BTreeSet::new();
+            for name in &names {
+                let id = index.resolve(name).map_err(|problem| self.unknown_name(&node, &index, problem))?;
+                if seen.insert(id.to_owned()) {
+                    node.depends_on.push(id.to_owned());
+                }
+            }
+            check_inputs(&node, &names)?;
+            graph.add(&node.unique_id, &node.depends_on);
+            nodes.insert(node.unique_id.clone(), node);
+        }
+        let order = match graph.order() {
+            Ok(order) => order.into_iter().map(str::to_owned).collect(),
+            Err(circle) => return Err(circular(&circle, &nodes)),
+        };
+        Ok(Project {
+            name: self.shared.project.clone(),
+            target: self.shared.target.clone(),
+            target_path: self.root.join(&self.file.target_path),
+            root: self.root,
+            nodes,
+            sources: self.sources,
+            warnings: self.warnings,
+            order,
+            graph,
+            index,
+            jinja: self.jinja,
+            macros: self.macros,
+            shared: self.shared,
+        })
+    }
+
+    /// Renders a node's template again, now that names are known, for the place of the one that means nothing.
+    fn unknown_name(&self, node: &Node, index: &Arc<Index>, problem: Problem) -> Error {
+        let relation = Relation { schema: node.config.schema.clone(), name: node.config.alias.clone() };
+        let phase = Phase::Resolve(index.clone());
+        let scope = Arc::new(Scope::new(&self.shared, node.kind.resource(), &node.subject(&relation), phase));
+        let generic = node.test.as_ref().and_then(|t| t.generic.as_ref());
+        let rendered = match generic {
+            Some(generic) => {
+                let place = Place { file: node.path.clone(), line: node.line, column: 1, text: None };
+                checks::sql(&self.jinja, &self.macros, &scope, generic).map_err(|e| at_entry(e, &node.name, &place))
+            }
+            None => self.jinja.render(&node.path, &scope),
+        };
+        match rendered {
+            Err(error) => error,
+            Ok(_) => problem.at(Place::in_text(&node.path, &node.raw, 1, 1)),
+        }
+    }
+}
+
+fn leftover(kind: &str, name: &str, place: &Place, near: Option<&str>) -> String {
+    let hint = near.map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
+    format!("{}:{}: there is no {kind} `{name}`{hint}", place.file, place.line)
+}
+
+/// Every input with a mapping must be something that the model reads.
+fn check_inputs(node: &Node, names: &[Dependency]) -> Result<()> {
+    let spelled: Vec<String> = names.iter().map(Dependency::plain).collect();
+    match node.config.inputs.keys().find(|input| !spelled.contains(input)) {
+        None => Ok(()),
+        Some(input) => {
+            let problem = Problem::new(format!("`inputs` names `{input}`, which this model does not read"));
+            let problem = problem.nearest(input, spelled.iter().map(String::as_str));
+            let problem = if problem.has_hint() {
+                problem
+            } else {
+                problem.hint(format!("it reads {}; a source is spelled source.table", spelled.join(", ")))
+            };
+            Err(problem.at(config_place(&node.path, &node.raw)))
+        }
+    }
+}
+
+fn circular(circle: &[String], nodes: &BTreeMap<String, Node>) -> Error {
+    let names: Vec<&str> = circle.iter().map(|id| nodes.get(id).map_or(id.as_str(), |n| n.name.as_str())).collect();
+    let error = Error::input(format!("these nodes are made from each other: {}", names.join(" <- ")))
+        .hint("one of these refs has to go");
+    match (circle.first().and_then(|id| nodes.get(id)), names.get(1)) {
+        (Some(node), Some(parent)) => {
+            let offset = node.raw.find(&format!("'{parent}'")).or_else(|| node.raw.find(parent)).unwrap_or(0);
+            error.at(Place::at_offset(&node.path, &node.raw, offset))
+        }
+        _ => error,
+    }
+}

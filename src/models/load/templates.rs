@@ -1,0 +1,176 @@
+//! Models, singular tests and seeds: one file, one node.
+
+use std::sync::Arc;
+
+use minijinja::Value;
+
+use super::{Draft, Loader, Tested, config_place};
+use crate::error::{Error, Result};
+use crate::models::config::{self, Layer, NodeConfig, TestConfig};
+use crate::models::files::{self, Found};
+use crate::models::graph::Dependency;
+use crate::models::node::{Node, NodeKind, Test};
+use crate::models::properties::Described;
+use crate::models::relation::Relation;
+use crate::models::scope::{Phase, Scope, Subject};
+
+/// What is known of a file that becomes a node.
+struct Origin<'a> {
+    kind: NodeKind,
+    found: &'a Found,
+    fqn: Vec<String>,
+    text: String,
+    described: Option<Described>,
+}
+
+impl Loader {
+    pub(super) fn read_models(&mut self) -> Result<()> {
+        for found in files::list(&self.root, &self.file.model_paths, &["sql"])? {
+            let text = files::read(&self.root, &found.path)?;
+            let fqn = self.fqn(&found.folders, &[&found.stem]);
+            let described = self.properties.models.remove(&found.stem);
+            let layer = self.file.models.of(&fqn);
+            let origin = Origin { kind: NodeKind::Model, found: &found, fqn, text, described };
+            self.read_template(origin, layer)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn read_singular_tests(&mut self) -> Result<()> {
+        let all = files::list(&self.root, &self.file.test_paths, &["sql"])?;
+        for found in all.iter().filter(|f| f.folders.first().is_none_or(|folder| folder != "generic")) {
+            let text = files::read(&self.root, &found.path)?;
+            let fqn = self.fqn(&found.folders, &[&found.stem]);
+            let described = self.properties.tests.remove(&found.stem);
+            let layer = self.file.tests.of(&fqn);
+            let origin = Origin { kind: NodeKind::Test, found, fqn, text, described };
+            self.read_template(origin, layer)?;
+        }
+        Ok(())
+    }
+
+    /// A model or a singular test: a template whose file may configure itself.
+    fn read_template(&mut self, origin: Origin<'_>, mut layer: Layer) -> Result<()> {
+        let path = origin.found.path.clone();
+        self.jinja.add_text(&path, &origin.text);
+        self.jinja.add_template(&path, origin.text.clone())?;
+        let described = origin.described.as_ref();
+        config::merge(&mut layer, described.map(|d| d.layer.clone()).unwrap_or_default());
+        let scope = self.scope(&origin, &layer);
+        self.jinja.render(&path, &scope)?;
+        let collected = scope.take_collected();
+        config::merge(&mut layer, collected.config);
+        let macros = self.macros.used_by(&self.jinja, &path, &self.shared.project);
+        self.add(origin, layer, collected.depends_on, macros)
+    }
+
+    pub(super) fn read_seeds(&mut self) -> Result<()> {
+        for found in files::list(&self.root, &self.file.seed_paths, &["csv"])? {
+            let fqn = self.fqn(&found.folders, &[&found.stem]);
+            let described = self.properties.seeds.remove(&found.stem);
+            let mut layer = self.file.seeds.of(&fqn);
+            config::merge(&mut layer, described.as_ref().map(|d| d.layer.clone()).unwrap_or_default());
+            let text = String::new();
+            let origin = Origin { kind: NodeKind::Seed, found: &found, fqn, text, described };
+            self.add(origin, layer, Vec::new(), Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// The scope of a node whose relation is not decided yet.
+    fn scope(&self, origin: &Origin<'_>, layer: &Layer) -> Arc<Scope> {
+        let name = &origin.found.stem;
+        let alias = config::text(layer, "alias").unwrap_or_else(|| name.clone());
+        let subject = Subject {
+            unique_id: &self.unique_id(origin.kind, name),
+            name,
+            kind: origin.kind.as_str(),
+            path: &origin.found.path,
+            fqn: &origin.fqn,
+            description: origin.described.as_ref().map_or("", |d| d.description.as_str()),
+            text: &origin.text,
+            relation: &Relation { schema: self.shared.target.schema.clone(), name: alias },
+            config: layer,
+        };
+        Arc::new(Scope::new(&self.shared, origin.kind.resource(), &subject, Phase::Collect))
+    }
+
+    fn add(&mut self, origin: Origin<'_>, layer: Layer, names: Vec<Dependency>, macros: Vec<String>) -> Result<()> {
+        let name = origin.found.stem.clone();
+        let path = origin.found.path.clone();
+        self.fqns.entry(origin.kind.as_str()).or_default().push(origin.fqn.clone());
+        if !config::is_enabled(&layer) {
+            self.index.disable(name);
+            return Ok(());
+        }
+        let relation = self.relation(&origin, &layer)?;
+        let unique_id = self.unique_id(origin.kind, &name);
+        self.refuse_twin(&origin, &relation)?;
+        let Relation { schema, name: alias } = relation.clone();
+        let test = (origin.kind == NodeKind::Test).then(|| Test {
+            config: TestConfig::resolve(&layer),
+            attached_node: None,
+            generic: None,
+        });
+        let config = NodeConfig::resolve(layer, origin.kind.resource(), schema, alias)
+            .map_err(|problem| problem.at(config_place(&path, &origin.text)))?;
+        let described = origin.described;
+        let (description, columns, tests) = described.map(|d| (d.description, d.columns, d.tests)).unwrap_or_default();
+        if origin.kind != NodeKind::Test {
+            let dependency = Dependency::Ref(name.clone());
+            let tested = Tested { unique_id: unique_id.clone(), name: name.clone(), dependency };
+            self.tests.extend(tests.into_iter().map(|test| (test, tested.clone())));
+            self.index.add_ref(&name, &unique_id, relation);
+        }
+        let node = Node {
+            unique_id,
+            kind: origin.kind,
+            name,
+            fqn: origin.fqn,
+            path,
+            line: 1,
+            raw: origin.text,
+            config,
+            depends_on: Vec::new(),
+            macros,
+            description,
+            columns,
+            test,
+        };
+        self.drafts.push(Draft { node, names });
+        Ok(())
+    }
+
+    /// Where the node's table lies, as the macros have it.
+    fn relation(&self, origin: &Origin<'_>, layer: &Layer) -> Result<Relation> {
+        if origin.kind == NodeKind::Test {
+            return Ok(Relation { schema: self.shared.target.schema.clone(), name: origin.found.stem.clone() });
+        }
+        let scope = self.scope(origin, layer);
+        let call = |macro_name: &str, key: &str| -> Result<String> {
+            let custom = config::text(layer, key).map_or(Value::from(()), Value::from);
+            let given = self.macros.call(&self.jinja, &scope, macro_name, &[custom, scope.model.clone()])?;
+            let name = given.to_string().trim().to_owned();
+            if name.is_empty() {
+                return Err(Error::input(format!("the macro `{macro_name}` gives {} no name", origin.found.path)));
+            }
+            Ok(name)
+        };
+        Ok(Relation { schema: call("generate_schema_name", "schema")?, name: call("generate_alias_name", "alias")? })
+    }
+
+    /// Models and seeds share one space of names and one of tables; tests have a space of names.
+    fn refuse_twin(&mut self, origin: &Origin<'_>, relation: &Relation) -> Result<()> {
+        let path = &origin.found.path;
+        let is_test = origin.kind == NodeKind::Test;
+        let named = self.names.insert((is_test, origin.found.stem.clone()), path.clone());
+        let table = if is_test { None } else { self.tables.insert(relation.clone(), path.clone()) };
+        let (twice, other) = match (named, table) {
+            (Some(other), _) => (format!("there are two nodes called `{}`", origin.found.stem), other),
+            (None, Some(other)) => (format!("there are two nodes for the table {relation}"), other),
+            (None, None) => return Ok(()),
+        };
+        let error = Error::input(twice).at(config_place(path, &origin.text));
+        Err(error.hint(format!("the other one is {other}; rename one of them")))
+    }
+}

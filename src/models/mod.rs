@@ -1,0 +1,101 @@
+//! SQL, YAML and Jinja to a checked graph: a dbt project is read, rendered and linked here. No engine, no network.
+//!
+//! What is loaded is whole: every name that a template uses means something, every key and value of a configuration is
+//! known, no node is made from itself. What dbt has and this does not is refused by its name; nothing is ignored. An
+//! error names the file, the line and the column.
+//!
+//! [`load`] reads the project file (`project`), the profile (`profile`), macros (`macros`, `blocks`), properties
+//! (`properties`, on `yaml`), then renders every template once (`jinja`, with the names of `scope` and `context`) and links what it
+//! found (`graph`). The [`Project`] then selects nodes (`select`) and compiles them (`compile`).
+
+mod alignment;
+mod blocks;
+mod checks;
+mod compile;
+mod config;
+mod context;
+mod files;
+mod graph;
+mod jinja;
+mod layout;
+mod load;
+mod macros;
+mod moment;
+mod node;
+mod problem;
+mod profile;
+mod project;
+mod properties;
+mod relation;
+mod returned;
+mod scope;
+mod select;
+#[cfg(test)]
+mod tests;
+mod yaml;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+
+pub use compile::Compiled;
+pub use config::{Materialized, NodeConfig, Severity, TestConfig};
+pub use load::load;
+pub use node::{GenericTest, Node, NodeKind, Source, Test};
+pub use profile::Target;
+pub use properties::{Age, ColumnDoc, Freshness, Period};
+pub use relation::Relation;
+
+/// What the command line adds to a project.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// These win over the variables of dbt_project.yml.
+    pub vars: Map<String, Value>,
+    /// The name of a target of the profile; else the profile's own choice.
+    pub target: Option<String>,
+    pub run_started_at: DateTime<Utc>,
+    pub full_refresh: bool,
+}
+
+/// What one run adds to a template.
+#[derive(Debug, Clone, Default)]
+pub struct RunContext {
+    /// Whether the table of this very node exists and is to be added to; a full refresh overrules it.
+    pub is_incremental: bool,
+    pub invocation_id: String,
+    pub full_refresh: bool,
+}
+
+/// A loaded project.
+pub struct Project {
+    pub name: String,
+    pub root: PathBuf,
+    pub target: Target,
+    /// The folder for artifacts.
+    pub target_path: PathBuf,
+    pub nodes: BTreeMap<String, Node>,
+    pub sources: BTreeMap<String, Source>,
+    /// What is odd but harms nothing, each with its place.
+    pub warnings: Vec<String>,
+    order: Vec<String>,
+    graph: graph::Graph,
+    index: Arc<graph::Index>,
+    jinja: jinja::Jinja,
+    macros: macros::Macros,
+    shared: Arc<scope::Shared>,
+}
+
+impl Project {
+    /// All nodes, parents first; nodes that do not depend on each other stand by name.
+    pub fn order(&self) -> Vec<&Node> {
+        self.order.iter().filter_map(|id| self.nodes.get(id)).collect()
+    }
+
+    /// Where the table of a node or a source lies.
+    pub fn relation(&self, unique_id: &str) -> Option<Relation> {
+        self.index.relation(unique_id).cloned()
+    }
+}

@@ -1,0 +1,120 @@
+//! The nodes and sources of a project.
+
+use serde_json::{Map, Value};
+
+use super::config::{NodeConfig, Resource, TestConfig};
+use super::graph::Dependency;
+use super::properties::{ColumnDoc, Freshness};
+use super::relation::Relation;
+use super::scope::Subject;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NodeKind {
+    Model,
+    Seed,
+    Test,
+}
+
+impl NodeKind {
+    /// As dbt and its selectors spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            NodeKind::Model => "model",
+            NodeKind::Seed => "seed",
+            NodeKind::Test => "test",
+        }
+    }
+
+    pub(super) fn resource(self) -> Resource {
+        match self {
+            NodeKind::Model => Resource::Model,
+            NodeKind::Seed => Resource::Seed,
+            NodeKind::Test => Resource::Test,
+        }
+    }
+}
+
+/// A model, a seed or a data test.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// As in `model.telecom.fact_calls`.
+    pub unique_id: String,
+    pub kind: NodeKind,
+    pub name: String,
+    /// The project, the folders and the name.
+    pub fqn: Vec<String>,
+    /// From the root of the project, with `/` between the parts.
+    pub path: String,
+    /// Where in that file the node begins; a generic test begins in a properties file.
+    pub line: usize,
+    /// The text as it was written; empty for a seed.
+    pub raw: String,
+    pub config: NodeConfig,
+    /// Unique ids of nodes and sources, in the order of their first use.
+    pub depends_on: Vec<String>,
+    /// Unique ids of the macros that it names, directly or through others.
+    pub macros: Vec<String>,
+    pub description: String,
+    pub columns: Vec<ColumnDoc>,
+    /// Present exactly if the node is a test.
+    pub test: Option<Test>,
+}
+
+impl Node {
+    pub(super) fn subject<'a>(&'a self, relation: &'a Relation) -> Subject<'a> {
+        Subject {
+            unique_id: &self.unique_id,
+            name: &self.name,
+            kind: self.kind.as_str(),
+            path: &self.path,
+            fqn: &self.fqn,
+            description: &self.description,
+            text: &self.raw,
+            relation,
+            config: &self.config.given,
+        }
+    }
+}
+
+/// What a test node has beyond others. Its SQL selects the failing rows.
+#[derive(Debug, Clone)]
+pub struct Test {
+    pub config: TestConfig,
+    /// The node or source that a generic test stands at.
+    pub attached_node: Option<String>,
+    /// None for a singular test.
+    pub generic: Option<GenericTest>,
+}
+
+#[derive(Debug, Clone)]
+pub struct GenericTest {
+    /// The name of the test, as in `not_null`.
+    pub name: String,
+    pub column: Option<String>,
+    /// As written in YAML, not rendered.
+    pub arguments: Map<String, Value>,
+    pub(super) quote: bool,
+    pub(super) subject: Dependency,
+    pub(super) condition: Option<String>,
+}
+
+/// A table that something else fills.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// As in `source.telecom.bronze.call_events`.
+    pub unique_id: String,
+    pub source_name: String,
+    pub name: String,
+    pub schema: String,
+    pub identifier: String,
+    pub fqn: Vec<String>,
+    pub path: String,
+    pub line: usize,
+    pub description: String,
+    pub columns: Vec<ColumnDoc>,
+    pub tags: Vec<String>,
+    pub meta: Map<String, Value>,
+    pub freshness: Option<Freshness>,
+    pub loaded_at_field: Option<String>,
+    pub loaded_at_query: Option<String>,
+}

@@ -1,0 +1,227 @@
+//! dbt_project.yml: the name of the project, where its files lie, its variables, and its trees of configuration.
+
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+use serde_json::{Map, Value};
+
+use super::config::{self, Layer, Resource};
+use super::files;
+use super::yaml::{At, Document};
+use crate::error::{Error, Place, Result, nearest};
+
+const FILE: &str = "dbt_project.yml";
+
+const KNOWN: [&str; 24] = [
+    "name",
+    "version",
+    "config-version",
+    "profile",
+    "model-paths",
+    "seed-paths",
+    "test-paths",
+    "macro-paths",
+    "snapshot-paths",
+    "analysis-paths",
+    "docs-paths",
+    "target-path",
+    "vars",
+    "models",
+    "seeds",
+    "sources",
+    "tests",
+    "data_tests",
+    "require-dbt-version",
+    "asset-paths",
+    "log-path",
+    "packages-install-path",
+    "clean-targets",
+    "flags",
+];
+const WITHOUT_EFFECT: [&str; 6] =
+    ["require-dbt-version", "asset-paths", "log-path", "packages-install-path", "clean-targets", "flags"];
+const UNSUPPORTED: [&str; 15] = [
+    "on-run-start",
+    "on-run-end",
+    "dispatch",
+    "quoting",
+    "snapshots",
+    "unit_tests",
+    "exposures",
+    "metrics",
+    "semantic-models",
+    "saved-queries",
+    "restrict-access",
+    "query-comment",
+    "dbt-cloud",
+    "functions",
+    "function-paths",
+];
+
+/// Finds the project that `start` lies in: the nearest folder upwards that holds a dbt_project.yml.
+pub fn find_root(start: &Path) -> Result<PathBuf> {
+    start.ancestors().find(|folder| folder.join(FILE).is_file()).map(Path::to_path_buf).ok_or_else(|| {
+        Error::input(format!("there is no {FILE} in {} or a folder above it", start.display()))
+            .hint("name the folder of a dbt project")
+    })
+}
+
+pub fn read_document(root: &Path) -> Result<Document> {
+    let document = Document::parse(FILE, files::read(root, FILE)?)?;
+    document.top().only(&KNOWN, &UNSUPPORTED)?;
+    Ok(document)
+}
+
+/// Variables are data: what looks like Jinja in them is theirs.
+pub fn rendered_later(depth: usize, key: &str) -> bool {
+    depth == 0 && key == "vars"
+}
+
+/// What dbt_project.yml says, its Jinja already rendered.
+#[derive(Debug)]
+pub struct ProjectFile {
+    pub model_paths: Vec<String>,
+    pub seed_paths: Vec<String>,
+    pub test_paths: Vec<String>,
+    pub macro_paths: Vec<String>,
+    pub snapshot_paths: Vec<String>,
+    pub analysis_paths: Vec<String>,
+    pub docs_paths: Vec<String>,
+    pub target_path: String,
+    pub models: Tree,
+    pub seeds: Tree,
+    pub sources: Tree,
+    pub tests: Tree,
+    pub warnings: Vec<String>,
+}
+
+impl ProjectFile {
+    pub fn read(document: &Document) -> Result<Self> {
+        let top = document.top();
+        let name = name(&top)?;
+        let paths = |key: &str, default: &str| match top.get(key) {
+            Some(at) => at.texts(),
+            None => Ok(vec![default.to_owned()]),
+        };
+        let tree = |key: &'static str, resource| -> Result<Tree> {
+            let mut tree = Tree { key, branches: Vec::new() };
+            let older = top.get("tests").filter(|_| resource == Resource::Test);
+            for at in older.into_iter().chain(top.get(key)) {
+                tree.grow(&at, &mut Vec::new(), resource, &name)?;
+            }
+            Ok(tree)
+        };
+        let warnings = WITHOUT_EFFECT
+            .iter()
+            .filter_map(|key| top.get(key).map(|at| (key, at.place().line)))
+            .map(|(key, line)| format!("{FILE}:{line}: `{key}` has no effect here"))
+            .collect();
+        Ok(ProjectFile {
+            model_paths: paths("model-paths", "models")?,
+            seed_paths: paths("seed-paths", "seeds")?,
+            test_paths: paths("test-paths", "tests")?,
+            macro_paths: paths("macro-paths", "macros")?,
+            snapshot_paths: paths("snapshot-paths", "snapshots")?,
+            analysis_paths: paths("analysis-paths", "analyses")?,
+            docs_paths: top.get("docs-paths").map_or(Ok(Vec::new()), |at| at.texts())?,
+            target_path: top.optional_text("target-path")?.unwrap_or_else(|| "target".to_owned()),
+            models: tree("models", Resource::Model)?,
+            seeds: tree("seeds", Resource::Seed)?,
+            sources: tree("sources", Resource::Source)?,
+            tests: tree("data_tests", Resource::Test)?,
+            warnings,
+        })
+    }
+}
+
+pub fn name(top: &At<'_>) -> Result<String> {
+    let name = top.required_text("name")?;
+    let valid = Regex::new(r"^[^\d\W]\w*$").is_ok_and(|r| r.is_match(name));
+    let wrong = || top.get("name").map_or_else(|| top.place(), |at| at.place());
+    if !valid {
+        return Err(Error::input(format!("`{name}` cannot be the name of a project"))
+            .at(wrong())
+            .hint("use letters, digits and underscores, a letter or an underscore first"));
+    }
+    Ok(name.to_owned())
+}
+
+/// The variables of the file, those of the project itself over the global ones.
+pub fn vars(top: &At<'_>, project: &str) -> Result<Map<String, Value>> {
+    let Some(at) = top.get("vars") else { return Ok(Map::new()) };
+    let mut vars = at.map()?.clone();
+    if let Some(Value::Object(own)) = vars.remove(project) {
+        vars.extend(own);
+    }
+    Ok(vars)
+}
+
+/// Configuration by folder: every branch holds for the nodes whose fully qualified name starts with its path.
+#[derive(Debug)]
+pub struct Tree {
+    key: &'static str,
+    branches: Vec<Branch>,
+}
+
+#[derive(Debug)]
+struct Branch {
+    path: Vec<String>,
+    layer: Layer,
+    place: Place,
+}
+
+impl Tree {
+    fn grow(&mut self, at: &At<'_>, path: &mut Vec<String>, resource: Resource, project: &str) -> Result<()> {
+        let mut layer = Layer::new();
+        for (key, value) in at.entries()? {
+            if key.strip_prefix('+').is_none() && value.value.is_object() {
+                if path.is_empty() && key != project {
+                    let error = value.error(format!("`{key}` is not the name of this project"));
+                    return Err(error.hint(format!(
+                        "put folders below `{project}:`; a key whose value is a map needs a plus sign, as in `+meta:`"
+                    )));
+                }
+                path.push(key.to_owned());
+                self.grow(&value, path, resource, project)?;
+                path.pop();
+            } else if value.value.is_null() && key.strip_prefix('+').is_none() && !config::is_known(resource, key) {
+                // An empty folder entry, as `staging:` with nothing below it.
+            } else {
+                let name = key.strip_prefix('+').unwrap_or(key);
+                config::check(resource, name, value.value).map_err(|problem| value.problem(problem))?;
+                config::merge_entry(&mut layer, name, value.value.clone());
+            }
+        }
+        if !layer.is_empty() {
+            self.branches.push(Branch { path: path.clone(), layer, place: at.place() });
+        }
+        Ok(())
+    }
+
+    /// The configuration of a node: general branches first, so that nearer ones win.
+    pub fn of(&self, fqn: &[String]) -> Layer {
+        let mut holding: Vec<&Branch> = self.branches.iter().filter(|b| fqn.starts_with(&b.path)).collect();
+        holding.sort_by_key(|b| b.path.len());
+        let mut layer = Layer::new();
+        for branch in holding {
+            config::merge(&mut layer, branch.layer.clone());
+        }
+        layer
+    }
+
+    /// A warning for each branch that holds for nothing.
+    pub fn unused<'a>(&self, fqns: impl Iterator<Item = &'a [String]> + Clone) -> Vec<String> {
+        let unused = self.branches.iter().filter(|b| b.path.len() > 1 && !fqns.clone().any(|f| f.starts_with(&b.path)));
+        unused
+            .map(|branch| {
+                let near = branch.path.split_last().and_then(|(last, folder)| {
+                    let siblings = fqns.clone().filter(|f| f.starts_with(folder)).filter_map(|f| f.get(folder.len()));
+                    nearest(last, siblings.map(String::as_str))
+                });
+                let hint = near.map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
+                let place = &branch.place;
+                format!("{}:{}: `{}.{}` matches nothing{hint}", place.file, place.line, self.key, branch.path.join("."))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,399 @@
+//! The properties files: what YAML beside the models says about models, seeds, sources, tests and macros.
+
+use std::collections::BTreeMap;
+
+use regex::Regex;
+use serde_json::{Map, Value};
+
+use super::config::{self, Layer, Resource};
+use super::files::Found;
+use super::problem::Problem;
+use super::yaml::{At, Document};
+use crate::error::{Error, Place, Result};
+
+const TOP: &[&str] = &["version", "models", "seeds", "sources", "macros", "tests", "data_tests"];
+const TOP_UNSUPPORTED: &[&str] = &[
+    "analyses",
+    "anchors",
+    "exposures",
+    "functions",
+    "groups",
+    "metrics",
+    "saved_queries",
+    "semantic_models",
+    "snapshots",
+    "unit_tests",
+];
+const NODE: &[&str] = &["name", "description", "columns", "config", "tests", "data_tests", "tags", "meta"];
+const NODE_UNSUPPORTED: &[&str] = &[
+    "access",
+    "agg_time_dimension",
+    "constraints",
+    "deprecation_date",
+    "docs",
+    "group",
+    "latest_version",
+    "primary_key",
+    "semantic_model",
+    "time_spine",
+    "versions",
+];
+const COLUMN: &[&str] = &["name", "description", "data_type", "quote", "tests", "data_tests", "tags", "meta", "config"];
+const COLUMN_UNSUPPORTED: &[&str] = &["constraints", "docs", "granularity", "dimension", "entity", "policy_tags"];
+const SOURCE: &[&str] = &[
+    "name",
+    "description",
+    "schema",
+    "tables",
+    "config",
+    "tags",
+    "meta",
+    "freshness",
+    "loaded_at_field",
+    "loaded_at_query",
+];
+const SOURCE_UNSUPPORTED: &[&str] = &["database", "loader", "overrides", "quoting", "tests", "data_tests"];
+const TABLE: &[&str] = &[
+    "name",
+    "identifier",
+    "description",
+    "columns",
+    "config",
+    "tests",
+    "data_tests",
+    "tags",
+    "meta",
+    "freshness",
+    "loaded_at_field",
+    "loaded_at_query",
+];
+const TABLE_UNSUPPORTED: &[&str] = &["external", "loader", "quoting", "docs"];
+/// Where a source's config may repeat what also stands beside it.
+const FRESHNESS: &[&str] = &["freshness", "loaded_at_field", "loaded_at_query"];
+
+/// Whether the texts below a key are rendered where they are used: a generic test's arguments may hold refs.
+pub fn rendered_later(depth: usize, key: &str) -> bool {
+    depth > 0 && ["tests", "data_tests"].contains(&key)
+}
+
+/// The documentation of a column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ColumnDoc {
+    pub name: String,
+    pub description: String,
+    pub data_type: Option<String>,
+    /// Whether the name is to be quoted in SQL.
+    pub quote: bool,
+    pub tags: Vec<String>,
+    pub meta: Map<String, Value>,
+}
+
+/// How long a source may have gone without a new row.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Freshness {
+    pub warn_after: Option<Age>,
+    pub error_after: Option<Age>,
+    pub filter: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Age {
+    pub count: u64,
+    pub period: Period,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Period {
+    Minute,
+    Hour,
+    Day,
+}
+
+/// What YAML says about a model, a seed or a singular test.
+#[derive(Debug)]
+pub struct Described {
+    pub place: Place,
+    pub description: String,
+    pub layer: Layer,
+    pub columns: Vec<ColumnDoc>,
+    pub tests: Vec<TestEntry>,
+}
+
+#[derive(Debug)]
+pub struct SourceTable {
+    pub source: String,
+    pub name: String,
+    pub schema: String,
+    pub identifier: String,
+    pub freshness: Option<Freshness>,
+    pub loaded_at_field: Option<String>,
+    pub loaded_at_query: Option<String>,
+    pub folders: Vec<String>,
+    pub described: Described,
+}
+
+/// A generic test as it is asked for.
+#[derive(Debug, Clone)]
+pub struct TestEntry {
+    pub test: String,
+    /// The name that the user gave it.
+    pub name: Option<String>,
+    pub description: String,
+    pub column: Option<ColumnDoc>,
+    pub arguments: Map<String, Value>,
+    /// Checked when the test is made, after rendering.
+    pub config: Map<String, Value>,
+    pub folders: Vec<String>,
+    pub place: Place,
+}
+
+/// The properties of a project, by name.
+#[derive(Debug, Default)]
+pub struct Properties {
+    pub models: BTreeMap<String, Described>,
+    pub seeds: BTreeMap<String, Described>,
+    pub tests: BTreeMap<String, Described>,
+    /// Where macros are documented.
+    pub macros: BTreeMap<String, Place>,
+    pub sources: Vec<SourceTable>,
+}
+
+impl Properties {
+    /// Adds what a rendered document says.
+    pub fn read(&mut self, document: &Document, file: &Found) -> Result<()> {
+        let top = document.top();
+        top.only(TOP, TOP_UNSUPPORTED)?;
+        for at in top.list("models")? {
+            add(&mut self.models, "model", &at, Reader { file, resource: Resource::Model })?;
+        }
+        for at in top.list("seeds")? {
+            add(&mut self.seeds, "seed", &at, Reader { file, resource: Resource::Seed })?;
+        }
+        for at in top.list("tests")?.into_iter().chain(top.list("data_tests")?) {
+            at.only(&["name", "description", "config"], &[])?;
+            add(&mut self.tests, "test", &at, Reader { file, resource: Resource::Test })?;
+        }
+        for at in top.list("macros")? {
+            at.only(&["name", "description", "arguments"], &["config", "docs", "meta"])?;
+            for argument in at.list("arguments")? {
+                argument.only(&["name", "type", "description"], &[])?;
+            }
+            self.macros.insert(at.required_text("name")?.to_owned(), at.place());
+        }
+        for at in top.list("sources")? {
+            self.read_source(&at, Reader { file, resource: Resource::Source })?;
+        }
+        Ok(())
+    }
+
+    fn read_source(&mut self, at: &At<'_>, reader: Reader<'_>) -> Result<()> {
+        at.only(SOURCE, SOURCE_UNSUPPORTED)?;
+        let source = at.required_text("name")?;
+        let schema = at.optional_text("schema")?.unwrap_or_else(|| source.to_owned());
+        let general = reader.layer(at)?;
+        for table in at.list("tables")? {
+            table.only(TABLE, TABLE_UNSUPPORTED)?;
+            let name = table.required_text("name")?;
+            if let Some(other) = self.sources.iter().find(|t| t.source == source && t.name == name) {
+                return Err(twice(&format!("the source table `{source}.{name}`"), &table, &other.described.place));
+            }
+            let mut described = reader.described(&table)?;
+            let mut layer = general.clone();
+            config::merge(&mut layer, described.layer);
+            described.layer = layer;
+            let freshness = match setting(&table, "freshness") {
+                // An empty `freshness:` takes back that of the source.
+                None if table.value.get("freshness").is_some() => None,
+                None => setting(at, "freshness").map(|f| freshness(&f)).transpose()?,
+                Some(own) => Some(freshness(&own)?),
+            };
+            let inherited = |key: &str| {
+                setting(&table, key).or_else(|| setting(at, key)).map(|v| v.text().map(str::to_owned)).transpose()
+            };
+            self.sources.push(SourceTable {
+                source: source.to_owned(),
+                name: name.to_owned(),
+                schema: schema.clone(),
+                identifier: table.optional_text("identifier")?.unwrap_or_else(|| name.to_owned()),
+                freshness,
+                loaded_at_field: inherited("loaded_at_field")?,
+                loaded_at_query: inherited("loaded_at_query")?,
+                folders: reader.file.folders.clone(),
+                described,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A value beside the name or in the `config` block.
+fn setting<'a>(at: &At<'a>, key: &str) -> Option<At<'a>> {
+    at.get(key).or_else(|| at.get("config").and_then(|config| config.get(key)))
+}
+
+fn add(known: &mut BTreeMap<String, Described>, what: &str, at: &At<'_>, reader: Reader<'_>) -> Result<()> {
+    if reader.resource != Resource::Test {
+        at.only(NODE, NODE_UNSUPPORTED)?;
+    }
+    let name = at.required_text("name")?;
+    if let Some(other) = known.get(name) {
+        return Err(twice(&format!("the {what} `{name}`"), at, &other.place));
+    }
+    known.insert(name.to_owned(), reader.described(at)?);
+    Ok(())
+}
+
+fn twice(what: &str, at: &At<'_>, other: &Place) -> Error {
+    at.error(format!("{what} is described twice")).hint(format!("the other one is at {}:{}", other.file, other.line))
+}
+
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    file: &'a Found,
+    resource: Resource,
+}
+
+impl Reader<'_> {
+    fn described(self, at: &At<'_>) -> Result<Described> {
+        let mut columns = Vec::new();
+        let mut tests = self.tests(at, None)?;
+        for column in at.list("columns")? {
+            let doc = column_doc(&column)?;
+            tests.extend(self.tests(&column, Some(&doc))?);
+            columns.push(doc);
+        }
+        Ok(Described {
+            place: at.place(),
+            description: at.optional_text("description")?.unwrap_or_default(),
+            layer: self.layer(at)?,
+            columns,
+            tests,
+        })
+    }
+
+    /// The entries of the `config` block, with tags and meta that stand beside it.
+    fn layer(self, at: &At<'_>) -> Result<Layer> {
+        let mut layer = Layer::new();
+        let beside = ["tags", "meta"].into_iter().filter_map(|key| at.get(key).map(|value| (key, value)));
+        let block = at.get("config").map_or(Ok(Vec::new()), |config| config.entries())?;
+        for (key, value) in beside.chain(block) {
+            if self.resource == Resource::Source && FRESHNESS.contains(&key) {
+                continue;
+            }
+            config::check(self.resource, key, value.value).map_err(|problem| value.problem(problem))?;
+            config::merge_entry(&mut layer, key, value.value.clone());
+        }
+        Ok(layer)
+    }
+
+    fn tests(self, at: &At<'_>, column: Option<&ColumnDoc>) -> Result<Vec<TestEntry>> {
+        if self.resource == Resource::Test {
+            return Ok(Vec::new());
+        }
+        let entries = at.list("tests")?.into_iter().chain(at.list("data_tests")?);
+        entries.map(|entry| self.test(&entry, column)).collect()
+    }
+
+    /// A test is spelled `unique`, `accepted_values: {values: [...]}`, or with its name under `test_name`.
+    fn test(self, at: &At<'_>, column: Option<&ColumnDoc>) -> Result<TestEntry> {
+        let (test, body) = match at.value {
+            Value::String(name) => (name.as_str(), None),
+            Value::Object(_) if at.get("test_name").is_some() => (at.required_text("test_name")?, Some(at.clone())),
+            Value::Object(map) if map.len() == 1 => match at.entries()?.pop() {
+                Some((name, body)) => (name, Some(body)),
+                None => return Err(at.error("a test is missing here")),
+            },
+            _ => {
+                let error = at.error("a test should be a name, or one name with its arguments below");
+                return Err(error.hint("indent the arguments further than the name of the test"));
+            }
+        };
+        if test.contains('.') {
+            return Err(at.problem(Problem::unsupported(format!("the test `{test}` of a package"))));
+        }
+        let mut entry = TestEntry {
+            test: test.to_owned(),
+            name: None,
+            description: String::new(),
+            column: column.cloned(),
+            arguments: Map::new(),
+            config: Map::new(),
+            folders: self.file.folders.clone(),
+            place: at.place(),
+        };
+        for (key, value) in body.map_or(Ok(Vec::new()), |body| body.entries())? {
+            match key {
+                "test_name" => {}
+                "name" => entry.name = Some(value.text()?.to_owned()),
+                "description" => entry.description = value.text()?.to_owned(),
+                "arguments" => entry.arguments.extend(value.map()?.clone()),
+                "config" => entry.config.extend(value.map()?.clone()),
+                "model" | "column_name" => {
+                    return Err(value.error(format!("`{key}` is given by the place of the test and cannot be set")));
+                }
+                key if config::is_test_setting(key) => {
+                    entry.config.insert(key.to_owned(), value.value.clone());
+                }
+                key => {
+                    entry.arguments.insert(key.to_owned(), value.value.clone());
+                }
+            }
+        }
+        Ok(entry)
+    }
+}
+
+fn column_doc(at: &At<'_>) -> Result<ColumnDoc> {
+    at.only(COLUMN, COLUMN_UNSUPPORTED)?;
+    let mut layer = Layer::new();
+    if let Some(config) = at.get("config") {
+        config.only(&["tags", "meta"], COLUMN_UNSUPPORTED)?;
+    }
+    for key in ["tags", "meta"] {
+        for value in [at.get(key), at.get("config").and_then(|c| c.get(key))].into_iter().flatten() {
+            config::check(Resource::Source, key, value.value).map_err(|problem| value.problem(problem))?;
+            config::merge_entry(&mut layer, key, value.value.clone());
+        }
+    }
+    Ok(ColumnDoc {
+        name: at.required_text("name")?.to_owned(),
+        description: at.optional_text("description")?.unwrap_or_default(),
+        data_type: at.optional_text("data_type")?,
+        quote: at.get("quote").map(|q| q.flag()).transpose()?.unwrap_or(false),
+        tags: layer.get("tags").map(config::texts).unwrap_or_default(),
+        meta: layer.get("meta").and_then(Value::as_object).cloned().unwrap_or_default(),
+    })
+}
+
+fn freshness(at: &At<'_>) -> Result<Freshness> {
+    at.only(&["warn_after", "error_after", "filter"], &[])?;
+    let age = |key: &str| at.get(key).map(|value| age(&value)).transpose();
+    Ok(Freshness {
+        warn_after: age("warn_after")?,
+        error_after: age("error_after")?,
+        filter: at.optional_text("filter")?,
+    })
+}
+
+fn age(at: &At<'_>) -> Result<Age> {
+    at.only(&["count", "period"], &[])?;
+    let missing = |key: &str| at.error(format!("`{key}` is missing here"));
+    let count = at.get("count").ok_or_else(|| missing("count"))?.count()?;
+    let period = match at.required_text("period")? {
+        "minute" => Period::Minute,
+        "hour" => Period::Hour,
+        "day" => Period::Day,
+        other => {
+            let problem = Problem::new(format!("`{other}` is not a period: use minute, hour or day"));
+            return Err(at.problem(problem.nearest(other, ["minute", "hour", "day"])));
+        }
+    };
+    Ok(Age { count, period })
+}
+
+/// The docs blocks of a Markdown file.
+pub fn docs(text: &str) -> Vec<(String, String)> {
+    let pattern = Regex::new(r"(?s)\{%-?\s*docs\s+(\w+)\s*-?%\}(.*?)\{%-?\s*enddocs\s*-?%\}");
+    let blocks = pattern.iter().flat_map(|p| p.captures_iter(text));
+    blocks.filter_map(|c| Some((c.get(1)?.as_str().to_owned(), c.get(2)?.as_str().trim().to_owned()))).collect()
+}
