@@ -1,1 +1,3 @@
+//! One binary of integration tests, so that it links once. One promise a test, named as a sentence.
 
+mod world;

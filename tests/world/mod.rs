@@ -1,0 +1,129 @@
+//! A small world: a lake in a folder of its own, the binary under test, and what a test wants to say to both.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+/// The privacy key of every test world: not a secret of anybody's.
+pub const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+pub struct World {
+    dir: TempDir,
+    lake: String,
+    environment: BTreeMap<String, String>,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl World {
+    /// A world whose lake is an empty folder.
+    pub fn new() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let lake = dir.path().join("lake").display().to_string();
+        let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("dbt_like_models");
+        let environment = [
+            ("MEDALLION_PII_KEY", KEY.to_owned()),
+            ("MEDALLION_BUILD__PROJECT", project.display().to_string()),
+            ("MEDALLION_INGEST__METRICS_ADDRESS", "127.0.0.1:0".to_owned()),
+            ("NO_COLOR", "1".to_owned()),
+        ];
+        World { lake, environment: environment.map(|(k, v)| (k.to_owned(), v)).into(), dir }
+    }
+
+    /// The same world with its lake somewhere else, such as `s3://bucket/prefix`.
+    pub fn on(mut self, lake: &str) -> World {
+        self.lake = lake.to_owned();
+        self
+    }
+
+    pub fn with(mut self, variable: &str, value: &str) -> World {
+        self.environment.insert(variable.to_owned(), value.to_owned());
+        self
+    }
+
+    pub fn without(mut self, variable: &str) -> World {
+        self.environment.remove(variable);
+        self
+    }
+
+    /// Reads from and writes to this broker.
+    pub fn with_brokers(self, brokers: &str) -> World {
+        self.with("MEDALLION_KAFKA__BROKERS", brokers)
+    }
+
+    pub fn lake(&self) -> &str {
+        &self.lake
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes a file into the world's folder, making the folders on its way.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// The binary with this world's lake and environment; its working directory is the world's folder.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_medallion"));
+        command.args(arguments).args(["--lake", &self.lake]).current_dir(self.dir.path()).envs(&self.environment);
+        command
+    }
+
+    /// Runs the binary to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ended {
+        let output = self.command(arguments).stdin(Stdio::null()).output().unwrap();
+        Ended {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Runs the binary, which has to succeed.
+    pub fn ok(&self, arguments: &[&str]) -> Ended {
+        let ended = self.run(arguments);
+        assert_eq!(ended.code, 0, "{arguments:?} failed:\n{}\n{}", ended.out, ended.err);
+        ended
+    }
+
+    /// Runs the binary, which has to fail with this code and these words on standard error.
+    pub fn fails(&self, arguments: &[&str], code: i32, words: &[&str]) -> Ended {
+        let ended = self.run(arguments);
+        assert_eq!(ended.code, code, "{arguments:?}:\n{}\n{}", ended.out, ended.err);
+        for word in words {
+            assert!(ended.err.contains(word), "`{word}` is not in:\n{}", ended.err);
+        }
+        ended
+    }
+
+    /// Starts the binary and leaves it running.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// The rows of a query, without the header, each value as CSV writes it.
+    pub fn sql(&self, query: &str) -> Vec<Vec<String>> {
+        let ended = self.ok(&["sql", "-q", "--format", "csv", "-c", query]);
+        let mut reader = csv::Reader::from_reader(ended.out.as_bytes());
+        reader.records().map(|r| r.unwrap().iter().map(str::to_owned).collect()).collect()
+    }
+
+    /// The one number that a query answers.
+    pub fn count(&self, query: &str) -> i64 {
+        let rows = self.sql(query);
+        rows[0][0].parse().unwrap_or_else(|_| panic!("{query} answered {rows:?}"))
+    }
+}
