@@ -12,7 +12,9 @@ use async_trait::async_trait;
 use chrono::DateTime;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
 use datafusion::common::Result as DfResult;
+use datafusion::datasource::ViewTable;
 
+use super::changes::{self, Difference, difference};
 use super::external;
 use super::table::FilesTable;
 use crate::error::{Error, Result, nearest};
@@ -20,6 +22,8 @@ use crate::lake::{Lake, OWN_SCHEMA, Snapshot, TableName};
 
 /// Between a table's name and the version asked for.
 const AT: char = '@';
+/// Asks for the changes between two versions.
+const CHANGES: char = 'c';
 
 #[derive(Clone)]
 pub struct Catalog {
@@ -116,11 +120,31 @@ impl Catalog {
         if !self.tables.contains(&table) {
             return Ok(None);
         }
+        if let Some(range) = wanted.and_then(|w| w.strip_prefix(CHANGES)) {
+            return self.changes(&table, range).await.map(Some);
+        }
         let snapshot = match wanted {
             None => self.snapshot(&table).await?,
             Some(wanted) => Some(self.at(&table, self.version_of(&table, wanted).await?).await?),
         };
         snapshot.map(|s| self.provider(&s, false)).transpose()
+    }
+
+    /// What changed between two versions, as a table.
+    async fn changes(&self, table: &TableName, range: &str) -> Result<Arc<dyn TableProvider>> {
+        let versions = range.split_once(':').and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+        let Some((from, to)) = versions else {
+            return Err(Error::input(format!("`{range}` is no range of versions of {table}")));
+        };
+        // The first version has to be there as well, or what came before it would pass for unchanged.
+        self.at(table, from).await?;
+        let to = self.at(table, to).await?;
+        let plan = match difference(&self.lake, from, &to).await? {
+            Difference::Unknown(reason) => return Err(changes::unknown(reason)),
+            Difference::Nothing => changes::changes(&self.lake, &to, &[], &[], &to.key)?,
+            Difference::Files { added, removed } => changes::changes(&self.lake, &to, &added, &removed, &to.key)?,
+        };
+        Ok(Arc::new(ViewTable::new(plan, None)))
     }
 
     async fn version_of(&self, table: &TableName, wanted: &str) -> Result<u64> {
@@ -156,6 +180,11 @@ impl Catalog {
 /// How a table at one version is named inside the engine.
 pub fn at_version(name: &str, version: u64) -> String {
     format!("{name}{AT}v{version}")
+}
+
+/// How the changes of a table between two versions are named inside the engine.
+pub fn changes_between(name: &str, from: u64, to: u64) -> String {
+    format!("{name}{AT}{CHANGES}{from}:{to}")
 }
 
 /// How a table as of a time (microseconds since 1970, UTC) is named inside the engine.

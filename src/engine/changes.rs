@@ -12,10 +12,12 @@ use std::sync::Arc;
 use datafusion::catalog::TableProvider;
 use datafusion::common::{Column, NullEquality, Result as DfResult};
 use datafusion::datasource::provider_as_source;
-use datafusion::functions_aggregate::expr_fn::{max, min, sum};
+use datafusion::functions_aggregate::expr_fn::sum;
+use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
 use datafusion::functions_nested::range::range;
+use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::{
-    Expr, ExprFunctionExt, JoinType, LogicalPlan, LogicalPlanBuilder, cast, ident, lit, when,
+    AggregateUDF, Expr, ExprFunctionExt, JoinType, LogicalPlan, LogicalPlanBuilder, cast, ident, lit, when,
 };
 
 use super::table::FilesTable;
@@ -143,10 +145,10 @@ pub fn changes(
             net.project(columns.iter().cloned().chain([ident(COUNT), lit(false).alias("_medallion_paired")]))?
         } else {
             let keys: Vec<Expr> = key.iter().map(ident).collect();
-            let windowed = net.window([
-                max(ident(COUNT)).partition_by(keys.clone()).build()?.alias(came),
-                min(ident(COUNT)).partition_by(keys).build()?.alias(gone),
-            ])?;
+            let over_key = |function: Arc<AggregateUDF>| {
+                Expr::from(WindowFunction::new(function, vec![ident(COUNT)])).partition_by(keys.clone()).build()
+            };
+            let windowed = net.window([over_key(max_udaf())?.alias(came), over_key(min_udaf())?.alias(gone)])?;
             let paired = ident(came).gt(lit(0_i64)).and(ident(gone).lt(lit(0_i64))).alias("_medallion_paired");
             windowed.project(columns.iter().cloned().chain([ident(COUNT), paired]))?
         };

@@ -17,7 +17,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
 
-use super::catalog::{at_time, at_version};
+use super::catalog::{at_time, at_version, changes_between};
 use crate::error::{Error, Place, Result};
 
 /// Where a piece of SQL stands, for errors.
@@ -146,6 +146,20 @@ fn travel(source: Text<'_>, tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithS
             && keyword(at(i + explicit + 2)) == "OF";
         let value = at(i + explicit + 3).map(|t| &t.token);
         let literal = matches!(value, Some(Token::Number(..) | Token::SingleQuotedString(_)));
+        if keyword(Some(token)) == "CHANGES"
+            && let Some(words) = changes_call(source, &at, i)?
+        {
+            i += words.taken;
+            let named = keyword(at(i)) == "AS"
+                || matches!(at(i).map(|t| &t.token), Some(Token::Word(_))) && !ends_table(&keyword(at(i)));
+            out.extend(words.tokens);
+            if !named {
+                let quoted = Word { value: "changes".into(), quote_style: Some('"'), keyword: Keyword::NoKeyword };
+                out.push(TokenWithSpan { token: Token::make_keyword("AS"), span: Span::empty() });
+                out.push(TokenWithSpan { token: Token::Word(quoted), span: token.span });
+            }
+            continue;
+        }
         // `SELECT version AS of FROM t` is no time travel; with FOR, or with a value behind it, it can be nothing else.
         if !clause || (explicit == 0 && !literal) {
             out.push(token.clone());
@@ -190,6 +204,38 @@ fn travel(source: Text<'_>, tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithS
         }
     }
     Ok(out)
+}
+
+/// A call of `changes`, as the name of the table that answers it.
+struct Call {
+    tokens: Vec<TokenWithSpan>,
+    taken: usize,
+}
+
+/// Reads `changes('schema.table', 1, 2)`. None if it is something else that is called so.
+fn changes_call<'a>(
+    source: Text<'_>,
+    at: &dyn Fn(usize) -> Option<&'a TokenWithSpan>,
+    start: usize,
+) -> Result<Option<Call>> {
+    let token = |i: usize| at(start + i).map(|t| &t.token);
+    let (Some(Token::LParen), Some(Token::SingleQuotedString(table))) = (token(1), token(2)) else { return Ok(None) };
+    let span = at(start).map_or_else(Span::empty, |t| t.span);
+    let number = |i: usize| match token(i) {
+        Some(Token::Number(text, _)) => text.parse::<u64>().ok(),
+        _ => None,
+    };
+    let (Some(Token::Comma), Some(from), Some(Token::Comma), Some(to), Some(Token::RParen)) =
+        (token(3), number(4), token(5), number(6), token(7))
+    else {
+        return Err(
+            source.wrong("changes takes a table and two versions: changes('gold.fact_calls', 3, 4)", span.start)
+        );
+    };
+    let (schema, name) = table.split_once('.').unwrap_or(("gold", table));
+    let word = |text: String| Token::Word(Word { value: text, quote_style: Some('"'), keyword: Keyword::NoKeyword });
+    let tokens = [word(schema.to_owned()), Token::Period, word(changes_between(name, from, to))];
+    Ok(Some(Call { tokens: tokens.map(|token| TokenWithSpan { token, span }).into(), taken: 8 }))
 }
 
 /// Keywords that may follow a table without being its alias.
@@ -261,6 +307,16 @@ mod tests {
             parsed("SELECT * FROM t TIMESTAMP AS OF '1970-01-01T00:00:01Z' c JOIN u ON true").unwrap(),
             "SELECT * FROM \"t@t1000000\" c JOIN u ON true"
         );
+    }
+
+    #[test]
+    fn changes_between_two_versions_are_a_table() {
+        assert_eq!(
+            parsed("select * from changes('silver.x', 1, 2) where a = 1").unwrap(),
+            "SELECT * FROM \"silver\".\"x@c1:2\" AS \"changes\" WHERE a = 1"
+        );
+        assert!(parsed("select * from changes('silver.x', 1)").is_err());
+        assert_eq!(parsed("select changes from changes").unwrap(), "SELECT changes FROM changes");
     }
 
     #[test]

@@ -9,13 +9,18 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::physical_plan::{ExecutionPlanProperties, SendableRecordBatchStream, execute_stream_partitioned};
 use datafusion::prelude::DataFrame;
 use futures::TryStreamExt;
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::error::{Error, Result};
 use crate::lake::log::Add;
 use crate::lake::schema::stored_schema;
 use crate::lake::write::TableWriter;
 use crate::lake::{DataFile, Table};
+
+/// Batches that wait for a writer. While the first one keeps up, there is one file.
+const QUEUED: usize = 4;
 
 /// What a query wrote.
 #[derive(Debug)]
@@ -35,21 +40,30 @@ pub async fn stage(frame: DataFrame, table: &Table) -> Result<Staged> {
         0 => Vec::new(),
         _ => execute_stream_partitioned(plan, Arc::new(context)).map_err(|e| super::error(&doing, e))?,
     };
-    let mut tasks = JoinSet::new();
+    let mut writers = JoinSet::new();
+    let mut queues = Vec::with_capacity(streams.len());
+    for _ in 0..streams.len() {
+        let (queue, batches) = mpsc::channel(QUEUED);
+        queues.push(queue);
+        writers.spawn(write_batches(batches, TableWriter::new(table, schema.clone(), BTreeMap::new())?));
+    }
+    let mut readers = JoinSet::new();
     for stream in streams {
-        let writer = TableWriter::new(table, schema.clone(), BTreeMap::new())?;
-        tasks.spawn(write_stream(stream, writer, schema.clone(), doing.clone()));
+        readers.spawn(read_stream(stream, queues.clone(), schema.clone(), doing.clone()));
+    }
+    drop(queues);
+    let mut failure = None;
+    while let Some(done) = readers.join_next().await {
+        failure = failure.or(flattened(done, &doing).err());
     }
     let mut staged = Staged { schema, files: Vec::new(), rows: 0 };
-    let mut failure = None;
-    while let Some(done) = tasks.join_next().await {
-        match done {
-            Ok(Ok((files, rows))) => {
+    while let Some(done) = writers.join_next().await {
+        match flattened(done, &doing) {
+            Ok((files, rows)) => {
                 staged.files.extend(files);
                 staged.rows += rows;
             }
-            Ok(Err(e)) => failure = failure.or(Some(e)),
-            Err(e) => failure = failure.or(Some(Error::bug(format!("{doing}: a task ended")).because(e))),
+            Err(e) => failure = failure.or(Some(e)),
         }
     }
     match failure {
@@ -61,29 +75,44 @@ pub async fn stage(frame: DataFrame, table: &Table) -> Result<Staged> {
     }
 }
 
-async fn write_stream(
+fn flattened<T>(done: std::result::Result<Result<T>, JoinError>, doing: &str) -> Result<T> {
+    done.unwrap_or_else(|e| Err(Error::bug(format!("{doing}: a task ended")).because(e)))
+}
+
+/// Sends each batch to the first writer that has room: a small result is one file, a large one is written by all.
+async fn read_stream(
     mut stream: SendableRecordBatchStream,
-    mut writer: TableWriter,
+    queues: Vec<mpsc::Sender<RecordBatch>>,
     schema: SchemaRef,
     doing: String,
-) -> Result<(Vec<Add>, u64)> {
-    let written: Result<()> = async {
-        while let Some(batch) = stream.try_next().await.map_err(|e| super::error(&doing, e))? {
-            writer.write(&conform(&batch, &schema)?).await?;
+) -> Result<()> {
+    while let Some(batch) = stream.try_next().await.map_err(|e| super::error(&doing, e))? {
+        let mut waiting = Some(conform(&batch, &schema)?);
+        for queue in &queues {
+            let Some(batch) = waiting.take() else { break };
+            // A closed queue is that of a writer that failed, which says so itself.
+            if let Err(TrySendError::Full(back) | TrySendError::Closed(back)) = queue.try_send(batch) {
+                waiting = Some(back);
+            }
         }
-        Ok(())
+        if let (Some(batch), Some(queue)) = (waiting, queues.first())
+            && queue.send(batch).await.is_err()
+        {
+            return Ok(());
+        }
     }
-    .await;
-    match written {
-        Ok(()) => {
-            let rows = writer.rows();
-            Ok((writer.close().await?, rows))
-        }
-        Err(e) => {
+    Ok(())
+}
+
+async fn write_batches(mut batches: mpsc::Receiver<RecordBatch>, mut writer: TableWriter) -> Result<(Vec<Add>, u64)> {
+    while let Some(batch) = batches.recv().await {
+        if let Err(e) = writer.write(&batch).await {
             writer.abort().await?;
-            Err(e)
+            return Err(e);
         }
     }
+    let rows = writer.rows();
+    Ok((writer.close().await?, rows))
 }
 
 /// The batch with the types under which it is stored. A value that does not fit is an error, never a NULL.

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientConfig, ClientContext};
 
 use super::consumer::{Consumer, Partition};
 use crate::config::KafkaConfig;
@@ -22,6 +23,21 @@ const RESERVED: &[(&str, &str)] = &[
     ("bootstrap.servers", "set kafka.brokers"),
     ("group.id", "set kafka.group"),
 ];
+
+/// A client whose every answer is checked by whoever asks, so that its log would only repeat it.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
+        tracing::debug!(facility, "{text}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "kafka");
+    }
+}
+
+impl ConsumerContext for Quiet {}
 
 #[derive(Clone)]
 pub struct Broker {
@@ -69,8 +85,8 @@ impl Broker {
         Consumer::new(&self.config, topics)
     }
 
-    fn asking(&self) -> Result<BaseConsumer> {
-        self.config.create().map_err(|e| match e {
+    fn asking(&self) -> Result<BaseConsumer<Quiet>> {
+        self.config.create_with_context(Quiet).map_err(|e| match e {
             KafkaError::ClientConfig(_, reason, name, value) => {
                 Error::input(format!("kafka.properties: `{name}` = `{value}`: {reason}"))
             }
@@ -113,7 +129,7 @@ impl Broker {
         partitions.iter().map(|p| Ok((p.clone(), self.range_with(&client, p)?))).collect()
     }
 
-    fn range_with(&self, client: &BaseConsumer, partition: &Partition) -> Result<Range> {
+    fn range_with(&self, client: &BaseConsumer<Quiet>, partition: &Partition) -> Result<Range> {
         match client.fetch_watermarks(&partition.topic, partition.partition, ANSWER_WITHIN) {
             Ok((low, high)) => Ok(Range { low, high }),
             Err(KafkaError::MetadataFetch(
