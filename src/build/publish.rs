@@ -136,7 +136,8 @@ impl Build<'_> {
             }
         };
         let staged: Vec<String> = candidate.adds.iter().map(|a| a.path.clone()).collect();
-        let outcome = self.test_and_publish(node, &table, published, candidate, compiled, tests, &tests_code).await;
+        let marks = self.marks(node, compiled, &tests_code);
+        let outcome = self.test_and_publish(node, &table, published, candidate, tests, marks).await;
         if !matches!(&outcome, Ok(built) if built.status == Status::Success) {
             // Nothing names these files: they are taken away whether a test failed or the commit did.
             if !self.may_be_committed(&outcome) {
@@ -157,9 +158,8 @@ impl Build<'_> {
         table: &Table,
         published: Option<Snapshot>,
         candidate: Candidate,
-        compiled: &Compiled,
         tests: &[&Node],
-        tests_code: &str,
+        marks: Vec<Txn>,
     ) -> Result<Built> {
         let name = name_of(node);
         let files = candidate.files(published.as_ref());
@@ -216,7 +216,7 @@ impl Build<'_> {
         let rows = candidate.rows;
         let nothing = candidate.changes_nothing();
         change.adds = candidate.adds;
-        change.marks = self.marks(node, compiled, tests_code);
+        change.marks = marks;
         let version = self.commit(table, published.as_ref().map(|p| p.version), &change).await?;
         self.take_up(node, table, version).await?;
         Ok(Built {

@@ -25,6 +25,8 @@ const AT: char = '@';
 /// Asks for the changes between two versions.
 const CHANGES: char = 'c';
 
+type Snapshots = HashMap<(TableName, u64), Arc<Snapshot>>;
+
 #[derive(Clone)]
 pub struct Catalog {
     lake: Lake,
@@ -32,7 +34,7 @@ pub struct Catalog {
     pins: HashMap<TableName, u64>,
     replaced: HashMap<TableName, Arc<dyn TableProvider>>,
     /// Snapshots already read. A version cannot change, so neither can these.
-    snapshots: Arc<Mutex<HashMap<(TableName, u64), Arc<Snapshot>>>>,
+    snapshots: Arc<Mutex<Snapshots>>,
 }
 
 impl Catalog {

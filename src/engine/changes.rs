@@ -89,15 +89,17 @@ pub async fn difference(lake: &Lake, from: u64, to: &Snapshot) -> Result<Differe
     Ok(Difference::Files { added: added.into_values().collect(), removed: removed.into_values().collect() })
 }
 
+type Rows = Arc<dyn TableProvider>;
+
 /// Scans of the two sides of a difference.
 fn sides(
     lake: &Lake,
     to: &Snapshot,
     added: &[Arc<DataFile>],
     removed: &[Arc<DataFile>],
-) -> Result<(Arc<dyn TableProvider>, Option<Arc<dyn TableProvider>>)> {
+) -> Result<(Rows, Option<Rows>)> {
     let table = lake.table(&to.name)?;
-    let provider = |files: &[Arc<DataFile>]| -> Result<Arc<dyn TableProvider>> {
+    let provider = |files: &[Arc<DataFile>]| -> Result<Rows> {
         Ok(Arc::new(FilesTable::new(lake, &table, &to.schema, &to.partition_columns, files, false)?))
     };
     Ok((provider(added)?, if removed.is_empty() { None } else { Some(provider(removed)?) }))

@@ -112,9 +112,10 @@ fn read(batch: &RecordBatch, releases: &mut BTreeMap<u64, Release>) -> Result<()
 }
 
 pub fn to_batch(releases: &[Release]) -> Result<RecordBatch> {
-    let rows: Vec<(&Release, &TableName, &Member)> =
+    type Row<'a> = (&'a Release, &'a TableName, &'a Member);
+    let rows: Vec<Row<'_>> =
         releases.iter().flat_map(|r| r.members.iter().map(move |(name, member)| (r, name, member))).collect();
-    let text = |get: &dyn Fn(&(&Release, &TableName, &Member)) -> Option<String>| -> ArrayRef {
+    let text = |get: &dyn Fn(&Row<'_>) -> Option<String>| -> ArrayRef {
         Arc::new(StringArray::from_iter(rows.iter().map(get)))
     };
     let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);

@@ -160,13 +160,11 @@ impl Inner {
     }
 
     async fn extend(&self, term: Option<Duration>) -> Result<()> {
-        match self.current().await? {
-            Some((number, state)) if state.holder == self.holder => {
-                if self.put(number + 1, term).await? {
-                    return self.forget_before(number + 1).await;
-                }
-            }
-            _ => {}
+        if let Some((number, state)) = self.current().await?
+            && state.holder == self.holder
+            && self.put(number + 1, term).await?
+        {
+            return self.forget_before(number + 1).await;
         }
         Err(Error::outside("the lease was lost to another process"))
     }
