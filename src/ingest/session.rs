@@ -238,10 +238,14 @@ impl<'a> Running<'a> {
                 continue;
             }
             let (_, log) = self.session.runtime.block_on(read_marks(&route.table))?;
+            let known = |p: &Partition| Marks::from_log(&log, &p.topic, p.partition);
+            let going_on: Vec<Partition> =
+                mine.iter().filter(|p| known(p).next.is_some()).map(|p| (*p).clone()).collect();
+            let ranges = self.session.broker.ends(&going_on)?;
             for partition in mine {
-                let marks = Marks::from_log(&log, &partition.topic, partition.partition);
-                if let Some(next) = marks.next {
-                    ensure_continues(partition, next, self.session.broker.range(partition)?)?;
+                let marks = known(partition);
+                if let (Some(next), Some(range)) = (marks.next, ranges.get(partition)) {
+                    ensure_continues(partition, next, *range)?;
                     self.committed.insert(partition.clone(), next);
                 }
                 if let Some(lane) = self.lanes.get_mut(&partition.topic) {
