@@ -10,6 +10,9 @@ use crate::error::Result;
 use crate::lake::{DataFile, Snapshot, TableName};
 use crate::models::{Compiled, Materialized, Node};
 
+/// Touched keys are held in memory. Beyond this many changed rows, all of the model is built, which spills.
+const MOST_CHANGED_ROWS: u64 = 5_000_000;
+
 pub enum Plan {
     /// The inputs and the code are those that the published version was made from.
     Fresh,
@@ -109,6 +112,12 @@ impl Build<'_> {
                     if let Some(missing) = mapping.target.iter().find(|c| published.schema.field_with_name(c).is_err())
                     {
                         return full(format!("the table has no column `{missing}`, which `inputs` names"));
+                    }
+                    let rows: u64 = added.iter().chain(&removed).filter_map(|f| f.rows()).sum();
+                    if rows > MOST_CHANGED_ROWS {
+                        return full(format!(
+                            "{rows} rows of {table} changed, more than are worth following one by one"
+                        ));
                     }
                     touches.push(Touch { snapshot, added, removed, mapping });
                 }

@@ -40,16 +40,22 @@ pub struct DataFile {
     pub stats: Option<String>,
 }
 
-impl Snapshot {
-    /// Rows, as the statistics of the files count them; None if one of them does not.
+impl DataFile {
+    /// Rows, as the log counts them.
     pub fn rows(&self) -> Option<u64> {
         #[derive(serde::Deserialize)]
         struct Counted {
             #[serde(rename = "numRecords")]
             records: u64,
         }
-        let count = |f: &Arc<DataFile>| Some(serde_json::from_str::<Counted>(f.stats.as_deref()?).ok()?.records);
-        self.files.iter().map(count).sum()
+        Some(serde_json::from_str::<Counted>(self.stats.as_deref()?).ok()?.records)
+    }
+}
+
+impl Snapshot {
+    /// Rows, as the statistics of the files count them; None if one of them does not.
+    pub fn rows(&self) -> Option<u64> {
+        self.files.iter().map(|f| f.rows()).sum()
     }
 
     pub fn bytes(&self) -> u64 {

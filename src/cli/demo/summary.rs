@@ -80,12 +80,14 @@ pub async fn show(world: &World, dir: &Path, elapsed: Duration, times: &[Times])
         shell.run(question, sql).await?;
     }
     let lake = dir.display();
+    // As it was called: in a clone the binary is in cargo's folder, elsewhere on the path.
+    let program = std::env::args().next().unwrap_or_else(|| "medallion".to_owned());
     println!(
         "\ndone in {:.1} s. Next:\n\
-         \x20 medallion sql --lake {lake}                  ask anything; \\dt lists the tables\n\
-         \x20 medallion verify --lake {lake}               proves that no record is missing or double\n\
-         \x20 medallion status --lake {lake}               versions, rows, files\n\
-         \x20 medallion sql --lake {lake} -c \"select count(*) from gold.fact_calls version as of 0\"",
+         \x20 {program} sql --lake {lake}      ask anything; \\dt lists the tables\n\
+         \x20 {program} verify --lake {lake}   proves that no record is missing or double\n\
+         \x20 {program} status --lake {lake}   versions, rows, files\n\
+         \x20 {program} sql --lake {lake} -c \"select count(*) from gold.fact_calls version as of 0\"",
         elapsed.as_secs_f64()
     );
     Ok(())
