@@ -6,7 +6,7 @@
 //!
 //! All of the unsafe code of ingest is in this file.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::marker::PhantomData;
@@ -21,6 +21,8 @@ use crate::error::{Error, Result};
 
 /// Messages taken in one call. Enough to spread the call's cost, few enough to notice a shutdown quickly.
 const BATCH: usize = 4096;
+/// How often it is looked whether the consumer has closed.
+const CLOSING_POLL_MS: c_int = 50;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Partition {
@@ -53,8 +55,10 @@ unsafe impl Send for Consumer {}
 #[derive(Default)]
 struct Callbacks {
     events: RefCell<VecDeque<Event>>,
+    /// A rebalance was told of, and librdkafka waits for the call that answers it.
+    unanswered: Cell<bool>,
     /// While closing nobody is left to answer a rebalance.
-    closing: RefCell<bool>,
+    closing: Cell<bool>,
 }
 
 impl Consumer {
@@ -110,6 +114,7 @@ impl Consumer {
         let list = List::of(partitions.iter().map(|(p, offset)| {
             (p.topic.as_str(), p.partition, Some(offset.unwrap_or(i64::from(sys::RD_KAFKA_OFFSET_BEGINNING))))
         }))?;
+        self.callbacks.unanswered.set(false);
         // SAFETY: both handles are alive; librdkafka copies the list.
         let code = unsafe {
             if self.is_cooperative() {
@@ -124,6 +129,7 @@ impl Consumer {
     /// Gives partitions up.
     pub fn unassign(&self, partitions: &[Partition]) -> Result<()> {
         let list = List::of(partitions.iter().map(|p| (p.topic.as_str(), p.partition, None)))?;
+        self.callbacks.unanswered.set(false);
         // SAFETY: as above; a null list means all partitions.
         let code = unsafe {
             if self.is_cooperative() {
@@ -178,10 +184,19 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        *self.callbacks.closing.borrow_mut() = true;
+        self.callbacks.closing.set(true);
         // SAFETY: nothing borrows the consumer any more, so no message of it is alive; after this the handles are gone.
         unsafe {
-            sys::rd_kafka_consumer_close(self.client);
+            let closing = sys::rd_kafka_queue_new(self.client);
+            let begun = code_of(sys::rd_kafka_consumer_close_queue(self.client, closing));
+            // A session that fails while it answers a rebalance leaves it open, and closing would wait without end.
+            if self.callbacks.unanswered.get() {
+                sys::rd_kafka_assign(self.client, ptr::null());
+            }
+            while begun == Code::RD_KAFKA_RESP_ERR_NO_ERROR && sys::rd_kafka_consumer_closed(self.client) == 0 {
+                sys::rd_kafka_queue_poll_callback(closing, CLOSING_POLL_MS);
+            }
+            sys::rd_kafka_queue_destroy(closing);
             sys::rd_kafka_queue_destroy(self.queue);
             sys::rd_kafka_destroy(self.client);
         }
@@ -334,10 +349,11 @@ unsafe extern "C" fn on_rebalance(
     // SAFETY: `opaque` is the boxed Callbacks of a consumer that is alive, and `list` is valid during the call.
     unsafe {
         let callbacks = &*opaque.cast::<Callbacks>();
-        if *callbacks.closing.borrow() {
+        if callbacks.closing.get() {
             sys::rd_kafka_assign(client, ptr::null());
             return;
         }
+        callbacks.unanswered.set(true);
         let count = usize::try_from((*list).cnt).unwrap_or(0);
         let elements = if count == 0 { &[][..] } else { std::slice::from_raw_parts((*list).elems, count) };
         let partitions = elements
