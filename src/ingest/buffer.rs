@@ -4,7 +4,7 @@
 //! offset that Kafka passes over (a control record, a compacted or aborted message). The offset after the last of them
 //! is what a commit records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -45,6 +45,16 @@ pub struct SinceFlush {
     pub bytes: u64,
 }
 
+/// How far each partition that moved has come.
+#[derive(Default)]
+pub struct Taken {
+    pub marks: Vec<Txn>,
+    /// The version of the table that each mark goes on from.
+    pub read_at: HashMap<String, u64>,
+    /// The next offsets, for whoever asks.
+    pub next: Vec<(i32, i64)>,
+}
+
 struct Lineage {
     partition: Int32Builder,
     offset: Int64Builder,
@@ -56,6 +66,8 @@ struct Lineage {
 
 struct Progress {
     marks: Marks,
+    /// The version of the table that the marks were read from.
+    read_at: u64,
     dirty: bool,
 }
 
@@ -78,9 +90,9 @@ impl Buffer {
         }
     }
 
-    /// Takes a partition over from where the table says it is.
-    pub fn take_over(&mut self, partition: i32, marks: Marks) {
-        self.partitions.insert(partition, Progress { marks, dirty: false });
+    /// Takes a partition over from where the table says at a version that it is.
+    pub fn take_over(&mut self, partition: i32, marks: Marks, read_at: u64) {
+        self.partitions.insert(partition, Progress { marks, read_at, dirty: false });
     }
 
     pub fn give_up(&mut self, partition: i32) {
@@ -167,15 +179,18 @@ impl Buffer {
             .map_err(|e| Error::bug("decoded rows do not fit their table").because(e))
     }
 
-    /// The marks of all that was consumed, for the commit that carries it; and the next offsets, for whoever asks.
-    pub fn take_marks(&mut self) -> (Vec<Txn>, Vec<(i32, i64)>) {
-        let (mut marks, mut next) = (Vec::new(), Vec::new());
+    /// The marks of all that was consumed, for the commit that carries it.
+    pub fn take_marks(&mut self) -> Taken {
+        let mut taken = Taken::default();
         for (partition, progress) in self.partitions.iter_mut().filter(|(_, p)| p.dirty) {
             progress.dirty = false;
-            marks.extend(progress.marks.to_log(&self.topic, *partition));
-            next.extend(progress.marks.next.map(|n| (*partition, n)));
+            for mark in progress.marks.to_log(&self.topic, *partition) {
+                taken.read_at.insert(mark.app_id.clone(), progress.read_at);
+                taken.marks.push(mark);
+            }
+            taken.next.extend(progress.marks.next.map(|n| (*partition, n)));
         }
         self.since_flush = SinceFlush::default();
-        (marks, next)
+        taken
     }
 }

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::watch;
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, Taken};
 use super::consumer::{Batch, Consumer, Event, Kind, Partition};
 use super::source::{Broker, Range, ensure_continues};
 use super::writer::{Counters, Flow, Flush, Settled, Work, ended};
@@ -237,7 +237,7 @@ impl<'a> Running<'a> {
             if mine.is_empty() {
                 continue;
             }
-            let (_, log) = self.session.runtime.block_on(read_marks(&route.table))?;
+            let (version, log) = self.session.runtime.block_on(read_marks(&route.table))?;
             let known = |p: &Partition| Marks::from_log(&log, &p.topic, p.partition);
             let going_on: Vec<Partition> =
                 mine.iter().filter(|p| known(p).next.is_some()).map(|p| (*p).clone()).collect();
@@ -249,7 +249,7 @@ impl<'a> Running<'a> {
                     self.committed.insert(partition.clone(), next);
                 }
                 if let Some(lane) = self.lanes.get_mut(&partition.topic) {
-                    lane.buffer.take_over(partition.partition, marks);
+                    lane.buffer.take_over(partition.partition, marks, version);
                 }
                 starts.push((partition.clone(), marks.next));
             }
@@ -293,11 +293,11 @@ impl<'a> Running<'a> {
             .hint("they are not committed and will be read again; mend the producer or the contract")
             .into());
         }
-        let (marks, next) = lane.buffer.take_marks();
+        let Taken { marks, read_at, next } = lane.buffer.take_marks();
         let next =
             next.into_iter().map(|(partition, n)| (Partition { topic: topic.to_owned(), partition }, n)).collect();
         lane.in_flight += 1;
-        self.send(topic, Work::Flush(Flush { marks, next, rows, rejected, bytes }))
+        self.send(topic, Work::Flush(Flush { marks, read_at, next, rows, rejected, bytes }))
     }
 
     /// Commits all that is in hand and waits until it is settled.

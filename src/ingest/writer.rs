@@ -3,7 +3,7 @@
 //! A commit carries rows, rejected rows and next offsets together. Should another daemon have moved a fence, nothing of
 //! ours is committed, and the session starts over from what the table says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -46,6 +46,7 @@ pub enum Work {
 /// What one commit is to carry besides the rows sent before it.
 pub struct Flush {
     pub marks: Vec<Txn>,
+    pub read_at: HashMap<String, u64>,
     pub next: Vec<(Partition, i64)>,
     pub rows: u64,
     pub rejected: u64,
@@ -183,6 +184,7 @@ impl Committer {
             .parameter("rejected", flush.rejected);
         change.adds = files;
         change.marks = flush.marks;
+        change.read_at = flush.read_at;
         let outcome = commit(&self.table, Some(self.version), &change, self.patience).await?;
         match outcome {
             Outcome::Committed { version } => {

@@ -5,7 +5,7 @@
 //! decides. Every commit carries an id of its own, and after any error the log is read again: our id there means done,
 //! another writer's entry is checked against what we rely on, and only a version that is still free is tried again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::Schema;
@@ -35,6 +35,9 @@ pub struct Commit {
     pub removes: Vec<Remove>,
     /// Marks to set. Each is also a fence: should anyone else move one of them in between, this commit does not happen.
     pub marks: Vec<Txn>,
+    /// The versions at which marks were read, where that was later than the version the commit builds on: who moved
+    /// one up to then stands in nobody's way.
+    pub read_at: HashMap<String, u64>,
 }
 
 /// How a commit ended, once the log has said so.
@@ -65,6 +68,7 @@ impl Commit {
             adds: Vec::new(),
             removes: Vec::new(),
             marks: Vec::new(),
+            read_at: HashMap::new(),
         }
     }
 
@@ -142,11 +146,12 @@ impl Commit {
         let version = other.version;
         let marks: HashSet<&str> = self.marks.iter().map(|m| m.app_id.as_str()).collect();
         let removed: HashSet<&str> = self.removes.iter().map(|r| r.path.as_str()).collect();
+        let moved_since = |mark: &str| self.read_at.get(mark).is_none_or(|read| version > *read);
         let conflict = |why: String| Some(Outcome::Conflict { version, why });
         let mut changes_data = false;
         for action in &other.actions {
             match action {
-                Action::Txn(txn) if marks.contains(txn.app_id.as_str()) => {
+                Action::Txn(txn) if marks.contains(txn.app_id.as_str()) && moved_since(&txn.app_id) => {
                     return Some(Outcome::Fenced { version, mark: txn.app_id.clone() });
                 }
                 Action::MetaData(_) | Action::Protocol(_) => return conflict("the table's schema was changed".into()),
