@@ -184,9 +184,13 @@ impl<'a> Running<'a> {
                 Kind::OffsetOutOfRange => {
                     let partition = Partition { topic: message.topic().to_owned(), partition: message.partition() };
                     let range = self.session.broker.range(&partition)?;
-                    let next = self.committed.get(&partition).copied().unwrap_or(message.offset());
-                    ensure_continues(&partition, next, range)?;
-                    return Err(Leave::Restart(format!("offset {next} of {partition:?} was not there for a moment")));
+                    if let Some(next) = self.committed.get(&partition) {
+                        ensure_continues(&partition, *next, range)?;
+                    }
+                    return Err(Leave::Restart(format!(
+                        "{} partition {} moved away under the reader",
+                        partition.topic, partition.partition
+                    )));
                 }
                 Kind::Problem(reason) => {
                     tracing::warn!(topic = message.topic(), partition = message.partition(), reason, "kafka");
@@ -238,20 +242,22 @@ impl<'a> Running<'a> {
                 continue;
             }
             let (version, log) = self.session.runtime.block_on(read_marks(&route.table))?;
-            let known = |p: &Partition| Marks::from_log(&log, &p.topic, p.partition);
-            let going_on: Vec<Partition> =
-                mine.iter().filter(|p| known(p).next.is_some()).map(|p| (*p).clone()).collect();
-            let ranges = self.session.broker.ends(&going_on)?;
-            for partition in mine {
-                let marks = known(partition);
-                if let (Some(next), Some(range)) = (marks.next, ranges.get(partition)) {
-                    ensure_continues(partition, next, *range)?;
-                    self.committed.insert(partition.clone(), next);
+            let mine: Vec<Partition> = mine.into_iter().cloned().collect();
+            let ranges = self.session.broker.ends(&mine)?;
+            for (partition, range) in ranges {
+                let mut marks = Marks::from_log(&log, &partition.topic, partition.partition);
+                match marks.next {
+                    Some(next) => {
+                        ensure_continues(&partition, next, range)?;
+                        self.committed.insert(partition.clone(), next);
+                    }
+                    // From where the topic begins, every offset is accounted for, also those that Kafka passes over.
+                    None => marks = Marks { first: Some(range.low), next: Some(range.low), ..marks },
                 }
                 if let Some(lane) = self.lanes.get_mut(&partition.topic) {
                     lane.buffer.take_over(partition.partition, marks, version);
                 }
-                starts.push((partition.clone(), marks.next));
+                starts.push((partition, marks.next));
             }
         }
         tracing::info!(partitions = starts.len(), "reading");
