@@ -64,15 +64,17 @@ fn open_s3(config: &LakeConfig, url: Url) -> Result<(Url, Arc<dyn ObjectStore>)>
     Ok((url, Arc::new(store)))
 }
 
+const REFUSED: &str = "the store refuses: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the policy of that user";
+
 /// An error of the store, told by what the user can do about it.
 pub fn error(doing: &str, path: &Path, error: object_store::Error) -> Error {
     use object_store::Error as Store;
     let what = format!("cannot {doing} {path}");
     let text = error.to_string();
     let hint = match &error {
-        Store::Unauthenticated { .. } | Store::PermissionDenied { .. } => {
-            Some("the store refuses: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the policy of that user")
-        }
+        Store::Unauthenticated { .. } | Store::PermissionDenied { .. } => Some(REFUSED),
+        // The client has no kind of its own for a listing that is refused.
+        _ if text.contains("403 Forbidden") => Some(REFUSED),
         _ if text.contains("No space left") || text.contains("StorageFull") => {
             Some("the disk is full; nothing was lost: free some space and start again")
         }
