@@ -1,13 +1,21 @@
 //! A small world: a lake in a folder of its own, the binary under test, and what a test wants to say to both.
 
+pub mod real;
+
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 /// The privacy key of every test world: not a secret of anybody's.
 pub const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+/// Nothing here takes a tenth of this, save on a machine that is busy with something else.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 pub struct World {
     dir: TempDir,
@@ -82,14 +90,23 @@ impl World {
         command
     }
 
-    /// Runs the binary to its end.
+    /// Runs the binary to its end, for which it has a generous time.
     pub fn run(&self, arguments: &[&str]) -> Ended {
-        let output = self.command(arguments).stdin(Stdio::null()).output().unwrap();
-        Ended {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        let mut command = self.command(arguments);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (out, err) = (read(child.stdout.take().unwrap()), read(child.stderr.take().unwrap()));
+        let began = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if began.elapsed() > PATIENCE {
+                child.kill().unwrap();
+                panic!("{arguments:?} does not end:\n{}", err.join().unwrap());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        Ended { code: status.code().unwrap_or(-1), out: out.join().unwrap(), err: err.join().unwrap() }
     }
 
     /// Runs the binary, which has to succeed.
@@ -126,4 +143,12 @@ impl World {
         let rows = self.sql(query);
         rows[0][0].parse().unwrap_or_else(|_| panic!("{query} answered {rows:?}"))
     }
+}
+
+fn read(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        pipe.read_to_string(&mut text).unwrap();
+        text
+    })
 }
