@@ -114,7 +114,9 @@ impl Summary {
     }
 
     pub fn changed_nothing(&self) -> bool {
-        self.results.iter().filter(|r| r.kind != NodeKind::Test).all(|r| r.status == Status::Fresh || r.how == "view")
+        // Views and ephemeral models are looked at, not made.
+        let made = |r: &&NodeResult| r.kind != NodeKind::Test && !["view", "ephemeral"].contains(&r.how);
+        self.results.iter().filter(made).all(|r| r.status == Status::Fresh)
     }
 }
 

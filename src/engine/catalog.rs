@@ -13,6 +13,7 @@ use chrono::DateTime;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
 use datafusion::common::Result as DfResult;
 use datafusion::datasource::ViewTable;
+use datafusion::execution::SessionStateDefaults;
 
 use super::changes::{self, Difference, difference};
 use super::external;
@@ -236,7 +237,9 @@ impl SchemaProvider for Schema {
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
         match self.catalog.resolve(&self.name, name).await {
             Ok(Some(provider)) => Ok(Some(provider)),
-            // `information_schema` and functions are looked for elsewhere first; this is the last place to ask.
+            // Functions such as generate_series(1, 9) are asked for as tables first.
+            Ok(None) if is_table_function(name) => Ok(None),
+            // `information_schema` is looked for elsewhere first; this is the last place to ask.
             Ok(None) => Err(external(self.catalog.not_found(&self.name, name))),
             Err(e) => Err(external(e)),
         }
@@ -246,6 +249,10 @@ impl SchemaProvider for Schema {
         let plain = name.split(AT).next().unwrap_or(name);
         self.catalog.tables.contains(&TableName::new(self.name.as_str(), plain))
     }
+}
+
+fn is_table_function(name: &str) -> bool {
+    SessionStateDefaults::default_table_functions().iter().any(|f| f.name() == name)
 }
 
 /// Tables by schema, for listings and completion.

@@ -70,7 +70,9 @@ const REFUSED: &str = "the store refuses: check AWS_ACCESS_KEY_ID, AWS_SECRET_AC
 pub fn error(doing: &str, path: &Path, error: object_store::Error) -> Error {
     use object_store::Error as Store;
     let what = format!("cannot {doing} {path}");
-    let text = error.to_string();
+    // The store's own text may leave out what its causes say.
+    let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
+    let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
     let hint = match &error {
         Store::Unauthenticated { .. } | Store::PermissionDenied { .. } => Some(REFUSED),
         // The client has no kind of its own for a listing that is refused.
