@@ -1,6 +1,11 @@
 //! One binary of integration tests, so that it links once. One promise a test, named as a sentence.
 
+mod bad_input;
+mod build;
 mod exactly_once;
+mod load;
 mod outside;
 mod policies;
+mod rooms;
+mod shell;
 mod world;

@@ -1,6 +1,7 @@
 //! A small world: a lake in a folder of its own, the binary under test, and what a test wants to say to both.
 
 pub mod real;
+pub mod broker;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -86,6 +87,9 @@ impl World {
     /// The binary with this world's lake and environment; its working directory is the world's folder.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_medallion"));
+        // A setting of whoever runs the tests is none of theirs.
+        let inherited = std::env::vars_os().map(|(name, _)| name);
+        inherited.filter(|n| n.to_string_lossy().starts_with("MEDALLION_")).for_each(|n| drop(command.env_remove(n)));
         command.args(arguments).args(["--lake", &self.lake]).current_dir(self.dir.path()).envs(&self.environment);
         command
     }
