@@ -33,7 +33,10 @@ fn project(files: &[(&str, &str)]) -> World {
 fn events() -> (World, Broker) {
     let broker = Broker::with_topics(&["events"]);
     let world = World::new().with_brokers(&broker.address());
-    world.write("sql/bronze/events.sql", "CREATE TABLE events (id STRING, n INT) WITH (topic = 'events', format = 'json');\n");
+    world.write(
+        "sql/bronze/events.sql",
+        "CREATE TABLE events (id STRING, n INT) WITH (topic = 'events', format = 'json');\n",
+    );
     (world, broker)
 }
 
@@ -165,15 +168,27 @@ fn at_caret(err: &str) -> String {
 #[test]
 fn a_mistake_in_a_contract_is_shown_where_it_stands() {
     let cases = [
-        ("CREATE TABLE events (\n  id STRING,\n  n INTT\n) WITH (topic = 'events', format = 'json');\n", ":3:5", "INTT", "INT"),
+        (
+            "CREATE TABLE events (\n  id STRING,\n  n INTT\n) WITH (topic = 'events', format = 'json');\n",
+            ":3:5",
+            "INTT",
+            "INT",
+        ),
         ("CREATE TABLE events (\n  id STRING\n) WITH (topc = 'events', format = 'json');\n", ":3:9", "topc", "topic"),
         ("CREATE TABLE events (\n  id STRING\n) WITH (topic = 'events', format = 'jsn');\n", ":3:36", "'jsn'", "json"),
-        ("CREATE TABLE events (\n  id STRING,\n  id INT\n) WITH (topic = 'events', format = 'json');\n", ":3:3", "id", "id"),
-        ("CREATE TABEL events (id STRING);\n", ":1:8", "TABEL", "TABLE"),
+        (
+            "CREATE TABLE events (\n  id STRING,\n  id INT\n) WITH (topic = 'events', format = 'json');\n",
+            ":3:3",
+            "id",
+            "id",
+        ),
+        ("CREATE TABEL events (id STRING);\n", ":1:8", "TABEL", "CREATE"),
         ("CREATE TABLE evnts (id STRING) WITH (topic = 'events', format = 'json');\n", ":1:14", "evnts", "events"),
         (
             "CREATE TABLE events (id STRING) WITH (topic = 'events', format = 'json', timezone = 'Europe/Berln');\n",
-            ":1:85", "'Europe/Berln'", "Europe/Berlin",
+            ":1:85",
+            "'Europe/Berln'",
+            "Europe/Berlin",
         ),
     ];
     for (text, place, wrong, near) in cases {
@@ -207,16 +222,36 @@ fn a_mistake_in_a_model_is_shown_where_it_stands_and_the_others_are_built() {
 #[test]
 fn a_mistake_in_a_project_is_told_before_anything_is_built() {
     let cases = [
-        ("models/wrong.sql", "select *\nfrom {{ ref('godo') }}", "models/wrong.sql:2", &["godo", "did you mean `good`?"][..]),
+        (
+            "models/wrong.sql",
+            "select *\nfrom {{ ref('godo') }}",
+            "models/wrong.sql:2",
+            &["godo", "did you mean `good`?"][..],
+        ),
         ("models/wrong.sql", "select 1\n{% if %}x{% endif %}", "models/wrong.sql:2", &[]),
         ("models/wrong.sql", "select {{ vra('x') }}", "models/wrong.sql:1", &["vra", "`var`"]),
-        ("models/wrong.sql", "{{ config(materialised='table') }}\nselect 1", "models/wrong.sql:1", &["materialised", "materialized"]),
+        (
+            "models/wrong.sql",
+            "{{ config(materialised='table') }}\nselect 1",
+            "models/wrong.sql:1",
+            &["materialised", "materialized"],
+        ),
         ("models/wrong.sql", "{{ config(materialized='tabel') }}\nselect 1", "models/wrong.sql:1", &["tabel", "table"]),
         ("models/wrong.sql", "select * from {{ source('bronse', 'x') }}", "models/wrong.sql:1", &["bronse"]),
         ("models/wrong.sql", "select * from {{ ref('wrong') }}", "", &["wrong"]),
-        ("models/m.yml", "models:\n  - name: good\n    columns:\n      - name: amount\n        data_tests: [not_nul]\n", "models/m.yml", &["not_nul", "not_null"]),
+        (
+            "models/m.yml",
+            "models:\n  - name: good\n    columns:\n      - name: amount\n        data_tests: [not_nul]\n",
+            "models/m.yml",
+            &["not_nul", "not_null"],
+        ),
         ("models/m.yml", "models:\n  - name: good\n   bad: indent\n", "models/m.yml:3", &[]),
-        ("dbt_project.yml", "name: tiny\nprofile: tiny\nmodel-pahts: [models]\n", "dbt_project.yml:3", &["model-paths"]),
+        (
+            "dbt_project.yml",
+            "name: tiny\nprofile: tiny\nmodel-pahts: [models]\n",
+            "dbt_project.yml:3",
+            &["model-paths"],
+        ),
     ];
     for (file, text, place, words) in cases {
         let world = project(&[("models/good.sql", "select 1 as amount")]);
@@ -236,7 +271,8 @@ fn lease(world: &World) -> Option<PathBuf> {
 
 #[test]
 fn of_two_builds_at_once_the_second_says_who_builds_and_leaves() {
-    let slow = "select count(*) as n from generate_series(1, 4000) a(x), generate_series(1, 4000) b(y) where (x * y) % 7 = 1";
+    let slow =
+        "select count(*) as n from generate_series(1, 4000) a(x), generate_series(1, 4000) b(y) where (x * y) % 7 = 1";
     let world = project(&[("models/slow.sql", slow)]);
     let mut first = world.start(&["build"]);
     until("a build's lease", || lease(&world).is_some());
@@ -283,10 +319,16 @@ fn what_something_else_wrote_is_left_alone() {
     // The same name, other columns.
     let log = Path::new(world.lake()).join("bronze/events/_delta_log");
     let before = std::fs::read_dir(&log).unwrap().count();
-    world.write("sql/bronze/events.sql", "CREATE TABLE events (id STRING, n BIGINT) WITH (topic = 'events', format = 'json');\n");
+    world.write(
+        "sql/bronze/events.sql",
+        "CREATE TABLE events (id STRING, n BIGINT) WITH (topic = 'events', format = 'json');\n",
+    );
     let words = ["bronze.events is not the one that", "`n` is Int32, not Int64", "another name"];
     world.fails(&["ingest", "--until-caught-up"], 2, &words);
-    world.write("sql/bronze/events.sql", "CREATE TABLE events (id STRING, m INT) WITH (topic = 'events', format = 'json');\n");
+    world.write(
+        "sql/bronze/events.sql",
+        "CREATE TABLE events (id STRING, m INT) WITH (topic = 'events', format = 'json');\n",
+    );
     world.fails(&["ingest", "--until-caught-up"], 2, &["no column `m`"]);
     assert_eq!(std::fs::read_dir(&log).unwrap().count(), before);
 
@@ -320,7 +362,8 @@ fn on_a_small_disk(world: &World, script: &str) -> std::process::Output {
 
 #[test]
 fn a_full_disk_loses_nothing_and_work_goes_on_when_there_is_room() {
-    let world = project(&[("models/n.sql", "select x, md5(cast(x as varchar)) as h from generate_series(1, 60000) t(x)")]);
+    let world =
+        project(&[("models/n.sql", "select x, md5(cast(x as varchar)) as h from generate_series(1, 60000) t(x)")]);
     let broker = Broker::with_topics(&["call_events"]);
     let world = world.with_brokers(&broker.address()).with("MEDALLION_INGEST__COMMIT_TIMEOUT", "2s");
     let calls = "CREATE TABLE call_events (event_id STRING) WITH (topic = 'call_events', format = 'json');\n";
@@ -348,7 +391,14 @@ fn a_full_disk_loses_nothing_and_work_goes_on_when_there_is_room() {
     let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
     let lines: Vec<&str> = out.lines().collect();
     let expected = [
-        "ingest 0", "ingest 3", "load 3", "build 3", "ingest 0", "load 0", "build 0", "people 2 n 60000 calls 500",
+        "ingest 0",
+        "ingest 3",
+        "load 3",
+        "build 3",
+        "ingest 0",
+        "load 0",
+        "build 0",
+        "people 2 n 60000 calls 500",
         "verify 0",
     ];
     assert_eq!(lines, expected, "{err}");

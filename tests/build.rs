@@ -261,9 +261,8 @@ fn a_lake_built_in_increments_equals_one_that_is_rebuilt_in_full() {
     world.ok(&["load", "crm_customers", "--from", "crm/customers-002.csv"]);
     world.ok(&["build", "-q"]);
 
-    let tables: Vec<String> = (SILVER.iter().map(|t| format!("silver.{t}")))
-        .chain(GOLD.iter().map(|t| format!("gold.{t}")))
-        .collect();
+    let tables: Vec<String> =
+        (SILVER.iter().map(|t| format!("silver.{t}"))).chain(GOLD.iter().map(|t| format!("gold.{t}"))).collect();
     let increments: Vec<Vec<Row>> = tables.iter().map(|t| content(&rows(world, t))).collect();
     world.ok(&["build", "-q", "--full-refresh"]);
     for (table, increments) in tables.iter().zip(increments) {
@@ -297,9 +296,7 @@ fn a_failed_test_publishes_nothing_of_its_model_and_the_next_build_mends_it() {
         assert_eq!(version(world, skipped), gold[skipped], "{skipped}");
     }
     assert_eq!(version(world, "silver.silver_calls"), silver["silver.silver_calls"]);
-    let named = world.count(
-        "select count(distinct call_id) from silver.silver_calls where call_id = 'planted'",
-    );
+    let named = world.count("select count(distinct call_id) from silver.silver_calls where call_id = 'planted'");
     assert_eq!(named, 0);
     // The rest of the graph is built.
     assert_eq!(version(world, "silver.silver_customers"), silver["silver.silver_customers"] + 1);
@@ -373,7 +370,10 @@ fn views_and_ephemeral_models_are_read_through() {
 #[test]
 fn a_seeds_columns_have_the_types_that_are_declared_or_else_inferred() {
     let world = project(&[
-        ("seeds/things.csv", "zip,price,n,share,day,flag,word,at\n01234,1.50,7,0.5,2025-03-09,true,a,2025-03-09T01:02:03Z\n,,,,,,,\n"),
+        (
+            "seeds/things.csv",
+            "zip,price,n,share,day,flag,word,at\n01234,1.50,7,0.5,2025-03-09,true,a,2025-03-09T01:02:03Z\n,,,,,,,\n",
+        ),
         (
             "seeds/things.yml",
             "version: 2\nseeds:\n  - name: things\n    config:\n      column_types: {zip: varchar, price: 'decimal(12, 2)', at: timestamp}\n",
@@ -389,7 +389,10 @@ fn a_seeds_columns_have_the_types_that_are_declared_or_else_inferred() {
     // An empty field is NULL in every type.
     assert_eq!(world.count("select count(*) from gold.things where coalesce(zip, word) is null and day is null"), 1);
 
-    world.write("project/seeds/things.yml", "version: 2\nseeds:\n  - name: things\n    config:\n      column_types: {n: money}\n");
+    world.write(
+        "project/seeds/things.yml",
+        "version: 2\nseeds:\n  - name: things\n    config:\n      column_types: {n: money}\n",
+    );
     world.fails(&["build"], 2, &["`money` is no type for `n`"]);
     assert_eq!(world.count("select count(*) from gold.things"), 2);
 }
@@ -401,7 +404,10 @@ fn a_warning_is_told_and_published_and_a_failure_is_not() {
         ("models/doubtful.sql", "select -1 as n"),
         ("models/bad.sql", "select -2 as n"),
         ("models/on_bad.sql", "select * from {{ ref('bad') }}"),
-        ("tests/generic/at_least.sql", "{% test at_least(model, column_name, least) %}select * from {{ model }} where {{ column_name }} < {{ least }}{% endtest %}"),
+        (
+            "tests/generic/at_least.sql",
+            "{% test at_least(model, column_name, least) %}select * from {{ model }} where {{ column_name }} < {{ least }}{% endtest %}",
+        ),
         ("tests/good_is_one.sql", "select * from {{ ref('good') }} where n <> 1"),
         ("tests/bad_is_odd.sql", "select * from {{ ref('bad') }} where n % 2 = 0"),
         (
@@ -448,8 +454,17 @@ fn run_results_have_the_shape_that_tools_of_dbt_read() {
     assert!(metadata["env"].is_object() && artifact["elapsed_time"].is_number() && artifact["args"].is_object());
     let results = results(&world.path("project"));
     let required = [
-        "status", "timing", "thread_id", "execution_time", "adapter_response", "message", "failures", "unique_id",
-        "compiled", "compiled_code", "relation_name",
+        "status",
+        "timing",
+        "thread_id",
+        "execution_time",
+        "adapter_response",
+        "message",
+        "failures",
+        "unique_id",
+        "compiled",
+        "compiled_code",
+        "relation_name",
     ];
     for (id, result) in &results {
         let missing: Vec<_> = required.iter().filter(|k| result.get(**k).is_none()).collect();

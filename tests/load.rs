@@ -47,7 +47,10 @@ fn a_file_and_a_folder_of_csv_and_json_lines_land_row_by_row() {
     world.write("all/two.csv", "id,age\nb,2\nc,\n");
     world.write("all/deep/three.ndjson", "{\"id\":\"d\",\"age\":4,\"fee\":2}\n\n{\"id\":\"e\"}\n");
     world.write("all/deep/README.md", "id\nnot a row\n");
-    assert_eq!(load(&world, "one.csv"), "bronze.people: 1 rows, 0 rejected, from 1 files; newest 2025-03-01 00:00:00 UTC\n");
+    assert_eq!(
+        load(&world, "one.csv"),
+        "bronze.people: 1 rows, 0 rejected, from 1 files; newest 2025-03-01 00:00:00 UTC\n"
+    );
     assert_eq!(load(&world, "all"), "bronze.people: 4 rows, 0 rejected, from 2 files\n");
     let rows = world.sql("select id, name, age, fee, _file, _row, _load, _deleted from bronze.people order by id");
     assert_eq!(
@@ -85,7 +88,10 @@ fn the_same_content_lands_once_under_any_name() {
 fn a_bad_row_lands_as_rejected_with_its_reason_and_its_text() {
     let world = people();
     world.write("p.csv", "id,age,changed_at\na,1,2025-03-01T00:00:00Z\nb,many,2025-03-01T00:00:00Z\nc,3\nd,99999999999,2025-03-01T00:00:00Z\ne,5,soon\n\"f,x\",6,2025-03-01T00:00:00Z\n");
-    world.write("p.jsonl", "{\"id\":\"g\",\"age\":7}\n{\"id\":\"h\",\"age\":\n[1]\n{\"id\":\"i\",\"age\":true}\n{\"id\":\"j\"} x\n");
+    world.write(
+        "p.jsonl",
+        "{\"id\":\"g\",\"age\":7}\n{\"id\":\"h\",\"age\":\n[1]\n{\"id\":\"i\",\"age\":true}\n{\"id\":\"j\"} x\n",
+    );
     assert!(load(&world, "p.csv").contains("2 rows, 4 rejected"));
     assert!(load(&world, "p.jsonl").contains("1 rows, 4 rejected"));
     let rejected = world.sql(
@@ -161,7 +167,10 @@ fn a_full_extract_marks_what_has_gone_and_what_has_gone_may_come_back() {
     let marker = "select id, age, changed_at is not null, _file, _load from bronze.people where _deleted order by id";
     assert_eq!(
         world.sql(marker),
-        [["b", "", "true", "absent from the full extract", "2"], ["c", "", "true", "absent from the full extract", "2"]]
+        [
+            ["b", "", "true", "absent from the full extract", "2"],
+            ["c", "", "true", "absent from the full extract", "2"]
+        ]
     );
     assert_eq!(state(), [["a"]]);
     // What has gone already does not go again.
@@ -182,7 +191,9 @@ fn a_load_that_is_killed_lands_nothing_and_the_next_one_lands_every_row_once() {
     let rows = 40_000;
     for file in 0..2 {
         let mut text = "id,name,age,changed_at\n".to_owned();
-        (0..rows).for_each(|i| text += &format!("{file}-{i},a name that takes some room {i},{},2025-03-01T00:00:00Z\n", i % 90));
+        (0..rows).for_each(|i| {
+            text += &format!("{file}-{i},a name that takes some room {i},{},2025-03-01T00:00:00Z\n", i % 90)
+        });
         world.write(&format!("big/{file}.csv"), &text);
     }
     let table = Path::new(world.lake()).join("bronze/people");
@@ -249,7 +260,8 @@ fn of_two_loads_at_once_each_lands_whole_or_says_that_it_did_not() {
 fn what_cannot_be_loaded_is_told_by_name_and_lands_nothing() {
     let world = people();
     world.write("sql/bronze/calls.sql", "CREATE TABLE calls (id STRING) WITH (topic = 'calls', format = 'json');\n");
-    world.write("sql/bronze/keyless.sql", "CREATE TABLE keyless (id STRING) WITH (source = 'files', format = 'csv');\n");
+    world
+        .write("sql/bronze/keyless.sql", "CREATE TABLE keyless (id STRING) WITH (source = 'files', format = 'csv');\n");
     world.write("empty/README.md", "nothing");
     world.write("other.csv", "color,size\nred,1\n");
     world.write("twice.csv", "id,age,id\na,1,b\n");

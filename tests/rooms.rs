@@ -69,7 +69,9 @@ fn called(source: &Source) -> BTreeSet<String> {
             depth += i32::from(c == '{') - i32::from(c == '}');
             first.extend((depth == 0).then_some(c));
         }
-        rooms.extend(first.split(',').map(|n| n.trim().split("::").next().unwrap().to_owned()).filter(|n| !n.is_empty()));
+        rooms.extend(
+            first.split(',').map(|n| n.trim().split("::").next().unwrap().to_owned()).filter(|n| !n.is_empty()),
+        );
     }
     for found in Regex::new(r"\b((?:super::)+)(\w+)").unwrap().captures_iter(&code) {
         if found[1].matches("super::").count() >= source.module.len() {
@@ -103,7 +105,8 @@ fn a_room_calls_those_below_it_and_none_beside_or_above() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // The reading of imports is itself held: these are known to be there.
-    for (room, other) in [("main", "cli"), ("cli", "build"), ("build", "engine"), ("engine", "lake"), ("lake", "error")] {
+    for (room, other) in [("main", "cli"), ("cli", "build"), ("build", "engine"), ("engine", "lake"), ("lake", "error")]
+    {
         assert!(calls[room].contains(other), "{room} does not call {other}: are imports still read?");
     }
 }
