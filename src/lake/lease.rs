@@ -132,13 +132,18 @@ impl Inner {
         let body = serde_json::to_vec(&state).map_err(|e| Error::bug("a lease cannot be written").because(e))?;
         let path = self.path(number);
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.lake.store().put_opts(&path, body.into(), options).await {
-            Ok(_) | Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {}
-            Err(e) => return Err(store::error("write", &path, e)),
+        let answer = self.lake.store().put_opts(&path, body.into(), options).await;
+        // The answer alone does not decide: our own PUT, repeated by the client, meets itself; one whose answer was lost
+        // may be done; and a number that others have passed and cleared away can be created again, but does not hold.
+        if matches!(self.current().await?, Some((n, state)) if n == number && state.holder == self.holder) {
+            return Ok(true);
         }
-        // The answer alone does not decide: our own PUT, repeated by the client, meets itself; and a number that others
-        // have passed and cleared away can be created again, but does not hold.
-        Ok(matches!(self.current().await?, Some((n, state)) if n == number && state.holder == self.holder))
+        match answer {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                Ok(false)
+            }
+            Err(e) => Err(store::error("write", &path, e)),
+        }
     }
 
     /// Only the highest number counts; the folder must not grow with time.
