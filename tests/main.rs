@@ -2,10 +2,13 @@
 
 mod bad_input;
 mod build;
+mod changes;
+mod commit;
 mod exactly_once;
 mod load;
 mod outside;
 mod policies;
 mod rooms;
+mod scd2;
 mod shell;
 mod world;

@@ -2,6 +2,8 @@
 
 pub mod real;
 pub mod broker;
+pub mod faulty;
+pub mod inside;
 
 use std::collections::BTreeMap;
 use std::io::Read;
