@@ -1,9 +1,9 @@
 //! A small world: a lake in a folder of its own, the binary under test, and what a test wants to say to both.
 
-pub mod real;
 pub mod broker;
 pub mod faulty;
 pub mod inside;
+pub mod real;
 
 use std::collections::BTreeMap;
 use std::io::Read;
