@@ -6,6 +6,7 @@
 pub mod catalog;
 pub mod changes;
 pub mod functions;
+mod interrupt;
 pub mod release;
 pub mod sql;
 pub mod stage;
@@ -67,6 +68,7 @@ impl Engine {
             .with_config(config)
             .with_runtime_env(self.runtime.clone())
             .with_default_features()
+            .with_physical_optimizer_rule(Arc::new(interrupt::GiveWay))
             .build();
         let context = SessionContext::new_with_state(state);
         context.register_catalog(CATALOG, Arc::new(Shown(catalog)));
