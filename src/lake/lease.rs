@@ -11,7 +11,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutMode, PutOptions};
+use object_store::{ObjectMeta, ObjectStoreExt, PutMode, PutOptions};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -102,23 +102,33 @@ impl Inner {
         self.folder.clone().join(format!("{number:020}.json"))
     }
 
-    async fn current(&self) -> Result<Option<(u64, State)>> {
-        let files: Vec<_> = self
-            .lake
-            .store()
-            .list(Some(&self.folder))
-            .try_collect()
-            .await
-            .map_err(|e| store::error("list", &self.folder, e))?;
-        let Some(number) = files.iter().filter_map(|f| number_of(&f.location)).max() else { return Ok(None) };
+    async fn files(&self) -> Result<Vec<ObjectMeta>> {
+        let listed = self.lake.store().list(Some(&self.folder)).try_collect().await;
+        listed.map_err(|e| store::error("list", &self.folder, e))
+    }
+
+    async fn highest(&self) -> Result<Option<u64>> {
+        Ok(self.files().await?.iter().filter_map(|f| number_of(&f.location)).max())
+    }
+
+    async fn read(&self, number: u64) -> Result<Option<State>> {
         let path = self.path(number);
         let bytes = match self.lake.store().get(&path).await {
             Ok(found) => found.bytes().await.map_err(|e| store::error("read", &path, e))?,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
             Err(e) => return Err(store::error("read", &path, e)),
         };
         let state =
             serde_json::from_slice(&bytes).map_err(|e| Error::outside(format!("{path} is not a lease")).because(e))?;
-        Ok(Some((number, state)))
+        Ok(Some(state))
+    }
+
+    async fn current(&self) -> Result<Option<(u64, State)>> {
+        let Some(number) = self.highest().await? else { return Ok(None) };
+        match self.read(number).await? {
+            Some(state) => Ok(Some((number, state))),
+            None => Err(Error::outside("the lease is just changing hands").hint("try again")),
+        }
     }
 
     /// Writes the next state. False if somebody else was faster.
@@ -134,8 +144,10 @@ impl Inner {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let answer = self.lake.store().put_opts(&path, body.into(), options).await;
         // The answer alone does not decide: our own PUT, repeated by the client, meets itself; one whose answer was lost
-        // may be done; and a number that others have passed and cleared away can be created again, but does not hold.
-        if matches!(self.current().await?, Some((n, state)) if n == number && state.holder == self.holder) {
+        // may be done, or may be done later, when others have passed its number and cleared it away. The highest number
+        // is never cleared away, so one that is ours, and is the highest afterwards, was never passed.
+        let ours = self.read(number).await?.is_some_and(|state| state.holder == self.holder);
+        if ours && self.highest().await? == Some(number) {
             return Ok(true);
         }
         match answer {
@@ -148,13 +160,7 @@ impl Inner {
 
     /// Only the highest number counts; the folder must not grow with time.
     async fn forget_before(&self, number: u64) -> Result<()> {
-        let files: Vec<_> = self
-            .lake
-            .store()
-            .list(Some(&self.folder))
-            .try_collect()
-            .await
-            .map_err(|e| store::error("list", &self.folder, e))?;
+        let files = self.files().await?;
         for file in files.iter().filter(|f| number_of(&f.location).is_some_and(|n| n < number)) {
             match self.lake.store().delete(&file.location).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
