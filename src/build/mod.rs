@@ -23,7 +23,7 @@ use chrono::{DateTime, Utc};
 use datafusion::datasource::{MemTable, ViewTable};
 use uuid::Uuid;
 
-pub use self::report::{NodeResult, Status, Summary, write_run_results};
+pub use self::report::{NodeResult, Released, Status, Summary, write_run_results};
 use crate::contracts::Contract;
 use crate::engine::catalog::Catalog;
 use crate::engine::sql::{self, Text};
@@ -58,17 +58,12 @@ pub async fn run(
     let began = Instant::now();
     let selected = selection(project, options)?;
     let lease = lease::acquire(&engine.lake, "build").await?;
-    let built = Build::new(engine, project, contracts, options, started_at).await;
-    let outcome = match built {
-        Ok(mut build) => build.all(&selected, done).await.map(|()| build),
-        Err(e) => Err(e),
-    };
+    let outcome = released(engine, project, contracts, options, started_at, &selected, done).await;
     // A lease that cannot be given back runs out by itself; the build's own outcome matters more.
     if let Err(e) = lease.release().await {
         tracing::warn!(error = %e, "the build's lease was not given back; it ends within a minute");
     }
-    let build = outcome?;
-    let release = release::publish(&build).await?;
+    let (build, release) = outcome?;
     Ok(Summary {
         invocation_id: build.id.to_string(),
         started_at,
@@ -76,6 +71,22 @@ pub async fn run(
         release,
         elapsed: began.elapsed(),
     })
+}
+
+/// Everything that another build must not do at the same time.
+async fn released<'a>(
+    engine: &'a Engine,
+    project: &'a Project,
+    contracts: &[Contract],
+    options: &'a Options,
+    started_at: DateTime<Utc>,
+    selected: &BTreeSet<String>,
+    done: &mut dyn FnMut(&NodeResult),
+) -> Result<(Build<'a>, Option<Released>)> {
+    let mut build = Build::new(engine, project, contracts, options, started_at).await?;
+    build.all(selected, done).await?;
+    let release = release::publish(&build).await?;
+    Ok((build, release))
 }
 
 fn selection(project: &Project, options: &Options) -> Result<BTreeSet<String>> {

@@ -102,7 +102,9 @@ fn parse_vars(text: Option<&str>) -> Result<Map<String, Value>> {
 
 fn report(result: &NodeResult, quiet: bool) {
     let quietly = matches!(result.status, Status::Success | Status::Fresh);
-    if quietly && (quiet || result.kind == NodeKind::Test) {
+    let test = result.kind == NodeKind::Test;
+    // That a test of a skipped model is skipped says nothing that the model's own line does not.
+    if (quietly && (quiet || test)) || (test && result.status == Status::Skipped) {
         return;
     }
     let word = match result.status {
