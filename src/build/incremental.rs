@@ -97,11 +97,12 @@ impl Build<'_> {
             .map(|c| published.schema.field_with_name(c).map(|f| f.data_type().clone()))
             .collect::<Result<_, _>>()
             .map_err(|e| Error::input(format!("{}: recompute_by", node.path)).because(e))?;
+        let direct = self.direct_inputs(node).await?;
         let mut all: Option<LogicalPlanBuilder> = None;
         for touch in touches {
             let changed =
                 touched_keys(self.lake(), &touch.snapshot, &touch.added, &touch.removed, &touch.mapping.input)?;
-            let plan = self.keys_of(touch, by, published, changed).and_then(|plan| {
+            let plan = self.keys_of(touch, by, published, &direct, changed).and_then(|plan| {
                 let typed = by.iter().zip(&types).map(|(c, t)| cast(ident(c), t.clone()).alias(c));
                 plan.project(typed.collect::<Vec<_>>())
             });
@@ -118,37 +119,55 @@ impl Build<'_> {
         Keys::new(batches.into_iter().filter(|b| b.num_rows() > 0).collect())
     }
 
+    /// The inputs whose mapping names the keys themselves, each as of now.
+    async fn direct_inputs(&self, node: &Node) -> Result<Vec<(Arc<Snapshot>, Mapping)>> {
+        let mut direct = Vec::new();
+        for name in node.depends_on.iter().filter_map(|d| self.inputs.get(d)?.own.as_ref()) {
+            let Some(snapshot) = self.catalog.snapshot(name).await? else { continue };
+            let mapping = self.mapping(node, name, &snapshot);
+            if let Some(mapping) = mapping.filter(|m| m.is_direct(&node.config.recompute_by)) {
+                direct.push((snapshot, mapping));
+            }
+        }
+        Ok(direct)
+    }
+
     /// Changed values of an input as values of `recompute_by`.
     fn keys_of(
         &self,
         touch: &Touch,
         by: &[String],
         published: &Snapshot,
+        direct: &[(Arc<Snapshot>, Mapping)],
         changed: LogicalPlan,
     ) -> DfResult<LogicalPlanBuilder> {
         let mapping = &touch.mapping;
+        let keys = |columns: &[String]| columns.iter().zip(by).map(|(c, key)| ident(c).alias(key)).collect::<Vec<_>>();
         if mapping.is_direct(by) {
-            let renamed = mapping.input.iter().zip(&mapping.target).map(|(i, t)| ident(i).alias(t)).collect::<Vec<_>>();
-            return LogicalPlanBuilder::from(changed)
-                .project(renamed)?
-                .project(by.iter().map(ident).collect::<Vec<_>>());
+            return LogicalPlanBuilder::from(changed).project(keys(&mapping.input))?.distinct();
         }
-        // The input's columns are not the keys themselves; the published rows that have those values tell the keys.
-        let provider = self.catalog.provider(published, false).map_err(engine::external)?;
-        let rows = LogicalPlanBuilder::scan("published", provider_as_source(provider), None)?;
-        let rows = restrict(rows, &mapping.target, unqualified(changed)?, JoinType::LeftSemi)?;
-        rows.project(by.iter().map(ident).collect::<Vec<_>>())
+        // The input's columns are not the keys themselves. The rows that have those values tell the keys: published
+        // ones, and those of inputs that have the keys and the same columns, of which an inner join may have published
+        // nothing yet.
+        let changed = unqualified(changed)?;
+        let rows_with = |snapshot: &Snapshot, columns: &[String]| -> DfResult<LogicalPlanBuilder> {
+            let provider = self.catalog.provider(snapshot, false).map_err(engine::external)?;
+            let rows = LogicalPlanBuilder::scan("rows", provider_as_source(provider), None)?;
+            restrict(rows, &mapping.target, changed.clone(), JoinType::LeftSemi)?.project(keys(columns))
+        };
+        let mut found = rows_with(published, by)?;
+        for (input, own) in direct {
+            if mapping.target.iter().all(|c| input.schema.field_with_name(c).is_ok()) {
+                found = found.union(rows_with(input, &own.input)?.build()?)?;
+            }
+        }
+        Ok(found)
     }
 
     /// Shows each input whose mapping names the keys themselves as just its rows with touched keys.
     async fn reduce_inputs(&self, node: &Node, catalog: &mut Catalog, keys: &Keys) -> Result<()> {
-        for input in node.depends_on.iter().filter_map(|d| self.inputs.get(d)) {
-            let Some(name) = &input.own else { continue };
-            let Some(snapshot) = self.catalog.snapshot(name).await? else { continue };
-            let Some(mapping) = self.mapping(node, name, &snapshot) else { continue };
-            if !mapping.is_direct(&node.config.recompute_by) {
-                continue;
-            }
+        for (snapshot, mapping) in self.direct_inputs(node).await? {
+            let name = &snapshot.name;
             let provider = self.catalog.provider(&snapshot, false)?;
             let plan = reduced(provider, &mapping, keys).map_err(|e| engine::error(&format!("reading {name}"), e))?;
             catalog.replace(name, Arc::new(ViewTable::new(plan, None)));

@@ -58,12 +58,12 @@ const PROJECT: &[(&str, &str)] = &[
          qualify row_number() over (partition by grp order by seq desc) = 1",
     ),
     (
-        // Two inputs: a name touches the events of its group, which the target's own rows tell.
+        // Two inputs: a name touches the events of its group, also those that had no name and are not published yet.
         "models/named.sql",
         "{{ config(unique_key='id', recompute_by='id', inputs={'latest': {'id': 'id'}, 'names': {'grp': 'grp'}}) }}
          select latest.id, latest.grp, latest.v, names.label, now() as _processed_at
          from {{ ref('latest') }} latest
-         left join {{ ref('names') }} names on latest.grp is not distinct from names.grp",
+         inner join {{ ref('names') }} names on latest.grp is not distinct from names.grp",
     ),
 ];
 
