@@ -33,6 +33,12 @@ impl Text<'_> {
         (line > 0).then(|| Place::in_text(self.file, self.text, line, column))
     }
 
+    fn end(&self) -> Location {
+        let text = self.text.trim_end();
+        let last = text.rsplit('\n').next().unwrap_or("");
+        Location { line: text.matches('\n').count() as u64 + 1, column: last.chars().count() as u64 + 1 }
+    }
+
     fn wrong(&self, what: impl Into<String>, location: Location) -> Error {
         let error = Error::input(what);
         match self.at(location) {
@@ -44,7 +50,8 @@ impl Text<'_> {
     /// An error of parsing or planning, with its place in this text where the engine tells one.
     pub fn error(&self, error: DataFusionError) -> Error {
         let location = match error.find_root() {
-            DataFusionError::SQL(parser, _) => location_in(&parser.to_string()),
+            // The parser has no place for the end of the text.
+            DataFusionError::SQL(parser, _) => Some(location_in(&parser.to_string()).unwrap_or_else(|| self.end())),
             _ => error
                 .diagnostic()
                 .and_then(|d: &Diagnostic| d.span)
@@ -340,8 +347,8 @@ mod tests {
 
     #[test]
     fn a_syntax_error_has_its_place() {
-        let error = parsed("SELECT 1,\n  FROM WHERE").unwrap_err();
-        let place = error.place().unwrap();
-        assert_eq!(place.line, 2, "{error}");
+        let place = |sql: &str| parsed(sql).unwrap_err().place().map(|p| (p.line, p.column));
+        assert_eq!(place("SELECT 1,\n  (2 3)"), Some((2, 6)));
+        assert_eq!(place("SELECT count(\n  x\n"), Some((2, 4)), "the end of the text is a place as well");
     }
 }

@@ -96,7 +96,10 @@ pub async fn run(engine: &Engine, contract: &Contract, options: &Options, now: D
     }
     .await;
     if let Err(e) = landed {
-        landing.writer.abort().await?;
+        // Why it failed matters more than files that nothing names, and that this user may not be allowed to delete.
+        if let Err(left) = landing.writer.abort().await {
+            tracing::debug!(error = %left, "files of a load that failed stay behind");
+        }
         return Err(e);
     }
     landing.finish(version).await

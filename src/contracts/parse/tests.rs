@@ -87,9 +87,9 @@ fn a_full_extract_names_its_key_and_its_watermark_among_the_columns() {
     let full = parsed(&table("extract = 'full', key = 'id', watermark = 'changed'")).origin;
     let (key, watermark) = (Some("id".to_owned()), Some("changed".to_owned()));
     assert_eq!(full, Origin::Files { location: None, full_extract: true, key, watermark });
-    assert_refused(&table("extract = 'full', key = 'id'"), 1, 68, &["watermark"]);
-    assert_refused(&table("key = 'ids'"), 1, 64, &["did you mean `id`?"]);
-    assert_refused(&table("watermark = 'id'"), 1, 70, &["not TIMESTAMP"]);
+    assert_refused(&table("extract = 'full', key = 'id'"), 1, 67, &["watermark"]);
+    assert_refused(&table("key = 'ids'"), 1, 63, &["did you mean `id`?"]);
+    assert_refused(&table("watermark = 'id'"), 1, 69, &["not TIMESTAMP"]);
 }
 
 #[test]
