@@ -11,7 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 
 /// The telecom warehouse, for a binary that is run far from its sources.
-static PROJECT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/dbt_like_models");
+/// Folder by folder, since its target folder is nobody's source.
+static PROJECT: &[(&str, Dir<'_>)] = &[
+    ("macros", include_dir!("$CARGO_MANIFEST_DIR/dbt_like_models/macros")),
+    ("models", include_dir!("$CARGO_MANIFEST_DIR/dbt_like_models/models")),
+    ("seeds", include_dir!("$CARGO_MANIFEST_DIR/dbt_like_models/seeds")),
+    ("tests", include_dir!("$CARGO_MANIFEST_DIR/dbt_like_models/tests")),
+];
+const PROJECT_FILE: &str = include_str!("../../../dbt_like_models/dbt_project.yml");
 
 pub struct Place {
     lake: PathBuf,
