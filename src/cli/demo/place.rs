@@ -98,7 +98,15 @@ impl Place {
             return Ok(configured.to_owned());
         }
         let folder = self.own.join("dbt_like_models");
-        fs::create_dir_all(&folder).and_then(|()| PROJECT.extract(&folder)).map_err(|e| unwritable(&folder, e))?;
+        let extract = |(name, files): &(&str, Dir<'_>)| {
+            let part = folder.join(name);
+            fs::create_dir_all(&part).and_then(|()| files.extract(&part))
+        };
+        PROJECT
+            .iter()
+            .try_for_each(extract)
+            .and_then(|()| fs::write(folder.join("dbt_project.yml"), PROJECT_FILE))
+            .map_err(|e| unwritable(&folder, e))?;
         Ok(folder)
     }
 
