@@ -186,6 +186,35 @@ fn a_full_extract_marks_what_has_gone_and_what_has_gone_may_come_back() {
 }
 
 #[test]
+fn a_full_extract_that_returns_brings_back_what_had_gone_and_reads_files_that_did_not_change() {
+    let world = people();
+    let full = |name: &str| {
+        let folder = world.path(name).display().to_string();
+        world.ok(&["load", "people", "--full", "--from", &folder]).out
+    };
+    let state = || {
+        world.sql(
+            "select id from (select id, _deleted from bronze.people where _error is null \
+             qualify row_number() over (partition by id order by _load desc, _row desc) = 1) as last \
+             where not _deleted order by id",
+        )
+    };
+    world.write("first/a.csv", "id,age,changed_at\na,1,2025-03-01T00:00:00Z\n");
+    world.write("first/b.csv", "id,age,changed_at\nb,2,2025-03-01T00:00:00Z\n");
+    // The file of a is the same: what it has is there, and only b has gone.
+    world.write("second/a.csv", "id,age,changed_at\na,1,2025-03-01T00:00:00Z\n");
+    world.write("second/c.csv", "id,age,changed_at\nc,3,2025-03-02T00:00:00Z\n");
+    full("first");
+    assert!(full("second").contains("1 keys have gone"));
+    assert_eq!(state(), [["a"], ["c"]]);
+    assert!(full("first").contains("1 keys have gone"), "the first extract says again that there is no c");
+    assert_eq!(state(), [["a"], ["b"]]);
+    let rows = world.count("select count(*) from bronze.people");
+    assert!(full("first").contains("had landed before"));
+    assert_eq!(world.count("select count(*) from bronze.people"), rows);
+}
+
+#[test]
 fn a_load_that_is_killed_lands_nothing_and_the_next_one_lands_every_row_once() {
     let world = people();
     let rows = 40_000;

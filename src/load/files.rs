@@ -39,6 +39,16 @@ pub fn has_ending(path: &Path, endings: &[&str]) -> bool {
     path.extension().and_then(|e| e.to_str()).is_some_and(|e| endings.iter().any(|known| e.eq_ignore_ascii_case(known)))
 }
 
+/// The content of all files together, whatever their names, as a number that a mark can carry.
+pub fn fingerprint_of_all(paths: &[PathBuf]) -> Result<i64> {
+    let mut each = paths.iter().map(|p| fingerprint(p)).collect::<Result<Vec<_>>>()?;
+    each.sort();
+    let digest = Sha256::digest(each.concat());
+    let mut first = [0u8; 8];
+    first.copy_from_slice(&digest[..8]);
+    Ok((u64::from_be_bytes(first) >> 1) as i64)
+}
+
 /// SHA-256 of the content.
 pub fn fingerprint(path: &Path) -> Result<String> {
     let failed = |e| Error::input(format!("cannot read {}", path.display())).because(e);

@@ -29,6 +29,9 @@ use crate::lake::{Table, TableName};
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOAD: &str = "medallion:load";
 const WATERMARK: &str = "medallion:watermark";
+/// The fingerprint of the last full extract, and the number of its load.
+const EXTRACT: &str = "medallion:extract";
+const EXTRACT_LOAD: &str = "medallion:extract-load";
 
 pub struct Options {
     /// A file or folder, in place of the contract's location.
@@ -81,7 +84,15 @@ pub async fn run(engine: &Engine, contract: &Contract, options: &Options, now: D
             (None, HashMap::new())
         }
     };
+    let extract = if full { Some(files::fingerprint_of_all(&found)?) } else { None };
+    // A full extract says what there is now. It is known only if nothing has landed since the same one did: an older one
+    // that returns brings back what had gone.
+    let last = |id: &str| log.get(id).copied();
+    if extract.is_some() && last(EXTRACT) == extract && last(EXTRACT_LOAD) == last(LOAD) {
+        return Ok(Report { known: found.len(), ..Report::default() });
+    }
     let mut landing = Landing::new(contract, &table, &log, watermark.as_deref(), now)?;
+    landing.extract = extract;
     let landed = async {
         for path in &found {
             landing.file(path).await?;
@@ -115,6 +126,8 @@ struct Landing<'a> {
     keys: std::collections::HashSet<String>,
     now: DateTime<Utc>,
     number: i64,
+    /// The fingerprint of a full extract, all of whose files are to be read: what none of them has is gone.
+    extract: Option<i64>,
     writer: TableWriter,
     marks: Vec<Txn>,
     report: Report,
@@ -144,6 +157,7 @@ impl<'a> Landing<'a> {
             keys: Default::default(),
             now,
             number,
+            extract: None,
             writer: TableWriter::new(table, contract.file_schema(), BTreeMap::from(day))?,
             marks: Vec::new(),
             report: Report::default(),
@@ -153,7 +167,8 @@ impl<'a> Landing<'a> {
     async fn file(&mut self, path: &Path) -> Result<()> {
         let fingerprint = files::fingerprint(path)?;
         let id = format!("medallion:file:{fingerprint}");
-        if self.log.contains_key(&id) || self.marks.iter().any(|m| m.app_id == id) {
+        let landed_before = self.extract.is_none() && self.log.contains_key(&id);
+        if landed_before || self.marks.iter().any(|m| m.app_id == id) {
             self.report.known += 1;
             return Ok(());
         }
@@ -213,6 +228,9 @@ impl<'a> Landing<'a> {
         let mark = |id: &str, version| Txn { app_id: id.to_owned(), version, last_updated: None };
         change.marks = self.marks;
         change.marks.push(mark(LOAD, self.number));
+        if let Some(extract) = self.extract {
+            change.marks.extend([mark(EXTRACT, extract), mark(EXTRACT_LOAD, self.number)]);
+        }
         let before = self.log.get(WATERMARK).copied();
         let newest = self.report.watermark.map(|w| w.timestamp_micros());
         if let Some(watermark) = newest.max(before) {
