@@ -148,6 +148,15 @@ fn the_watermark_is_in_the_commit_of_the_rows_and_never_goes_back() {
     assert_eq!(watermark(&world), micros("2025-03-02T12:00:00.000001Z"));
 }
 
+/// Whose last row does not say that they have gone.
+fn who_is_there(world: &World) -> Vec<Vec<String>> {
+    world.sql(
+        "select id from (select id, _deleted from bronze.people where _error is null \
+         qualify row_number() over (partition by id order by _load desc, _row desc) = 1) as last \
+         where not _deleted order by id",
+    )
+}
+
 #[test]
 fn a_full_extract_marks_what_has_gone_and_what_has_gone_may_come_back() {
     let world = people();
@@ -155,13 +164,7 @@ fn a_full_extract_marks_what_has_gone_and_what_has_gone_may_come_back() {
         let file = world.write(name, text).display().to_string();
         world.ok(&["load", "people", "--full", "--from", &file]).out
     };
-    let state = || {
-        world.sql(
-            "select id from (select id, _deleted from bronze.people where _error is null \
-             qualify row_number() over (partition by id order by _load desc, _row desc) = 1) as last \
-             where not _deleted order by id",
-        )
-    };
+    let state = || who_is_there(&world);
     full("1.csv", "id,age,changed_at\na,1,2025-03-01T00:00:00Z\nb,2,2025-03-01T00:00:00Z\nc,3,2025-03-01T00:00:00Z\n");
     assert!(full("2.csv", "id,age,changed_at\na,1,2025-03-02T00:00:00Z\n").contains("2 keys have gone"));
     let marker = "select id, age, changed_at is not null, _file, _load from bronze.people where _deleted order by id";
@@ -192,13 +195,7 @@ fn a_full_extract_that_returns_brings_back_what_had_gone_and_reads_files_that_di
         let folder = world.path(name).display().to_string();
         world.ok(&["load", "people", "--full", "--from", &folder]).out
     };
-    let state = || {
-        world.sql(
-            "select id from (select id, _deleted from bronze.people where _error is null \
-             qualify row_number() over (partition by id order by _load desc, _row desc) = 1) as last \
-             where not _deleted order by id",
-        )
-    };
+    let state = || who_is_there(&world);
     world.write("first/a.csv", "id,age,changed_at\na,1,2025-03-01T00:00:00Z\n");
     world.write("first/b.csv", "id,age,changed_at\nb,2,2025-03-01T00:00:00Z\n");
     // The file of a is the same: what it has is there, and only b has gone.
