@@ -65,11 +65,12 @@ struct Inner {
     place: Option<Place>,
     hint: Option<String>,
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+    lasting: bool,
 }
 
 impl Error {
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Error(Box::new(Inner { kind, what: what.into(), place: None, hint: None, cause: None }))
+        Error(Box::new(Inner { kind, what: what.into(), place: None, hint: None, cause: None, lasting: false }))
     }
 
     pub fn failed(what: impl Into<String>) -> Self {
@@ -91,6 +92,16 @@ impl Error {
     pub fn at(mut self, place: Place) -> Self {
         self.0.place = Some(place);
         self
+    }
+
+    /// Says that trying again will not help until somebody does something.
+    pub fn lasting(mut self) -> Self {
+        self.0.lasting = true;
+        self
+    }
+
+    pub fn is_lasting(&self) -> bool {
+        self.0.lasting
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::world::World;
 use crate::world::broker::Broker;
+use crate::world::real::wait_until;
 
 const TOPICS: &str = "call_events,network_probe_events";
 const GOLD: [&str; 5] = ["dim_date", "dim_towers", "dim_customers", "fact_calls", "agg_tower_hourly_utilization"];
@@ -527,4 +528,27 @@ fn a_changed_macro_or_variable_rebuilds_exactly_the_models_that_use_it() {
     world.ok(&["build", "--vars", "{limit: 20}"]);
     assert_eq!(moved(&before), ["gold.with_one", "gold.with_two"]);
     assert_eq!(world.count("select n from gold.with_two"), 12);
+}
+
+#[test]
+fn a_build_that_is_told_to_stop_publishes_what_it_had_ended_and_leaves_no_lease_behind() {
+    let telecom = Telecom::new();
+    let facts = || telecom.world.sql("select * from gold.fact_calls order by call_id");
+    let before = facts();
+    // Should the signal come after the last model, the next attempt has it earlier.
+    for _ in 0..5 {
+        let mut build = telecom.world.daemon(&["build", "--full-refresh"]);
+        wait_until("a model is published", || build.said().contains("silver."));
+        build.signal("-TERM");
+        let ended = build.ended();
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        if ended.err.contains("the build was told to stop") {
+            assert_eq!(facts(), before);
+            let next = telecom.world.ok(&["build"]);
+            assert!(!next.err.contains("skip"), "{}", next.err);
+            assert_eq!(facts(), before);
+            return;
+        }
+    }
+    panic!("no build was stopped half-way");
 }

@@ -13,7 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["engine"],
     &["models", "contracts", "lake"],
     &["config"],
-    &["error"],
+    &["error", "runtime"],
 ];
 const LONGEST_FILE: usize = 600;
 

@@ -17,10 +17,12 @@ mod seed;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use datafusion::datasource::{MemTable, ViewTable};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use self::report::{NodeResult, Released, Status, Summary, write_run_results};
@@ -47,18 +49,23 @@ pub struct Options {
 }
 
 /// Builds what is stale, and calls `done` after each node.
+///
+/// Once `stop` turns true, the node at hand is given up unless it is just being published, the rest is skipped, and what
+/// was published so far becomes a release.
+#[expect(clippy::too_many_arguments, reason = "a build stands on all of them")]
 pub async fn run(
     engine: &Engine,
     project: &Project,
     contracts: &[Contract],
     options: &Options,
     started_at: DateTime<Utc>,
+    stop: watch::Receiver<bool>,
     done: &mut dyn FnMut(&NodeResult),
 ) -> Result<Summary> {
     let began = Instant::now();
     let selected = selection(project, options)?;
     let lease = lease::acquire(&engine.lake, "build").await?;
-    let outcome = released(engine, project, contracts, options, started_at, &selected, done).await;
+    let outcome = released(engine, project, contracts, options, started_at, &selected, stop, done).await;
     // A lease that cannot be given back runs out by itself; the build's own outcome matters more.
     if let Err(e) = lease.release().await {
         tracing::warn!(error = %e, "the build's lease was not given back; it ends within a minute");
@@ -69,11 +76,13 @@ pub async fn run(
         started_at,
         results: build.results,
         release,
+        interrupted: build.interrupted,
         elapsed: began.elapsed(),
     })
 }
 
 /// Everything that another build must not do at the same time.
+#[expect(clippy::too_many_arguments, reason = "as `run`")]
 async fn released<'a>(
     engine: &'a Engine,
     project: &'a Project,
@@ -81,10 +90,11 @@ async fn released<'a>(
     options: &'a Options,
     started_at: DateTime<Utc>,
     selected: &BTreeSet<String>,
+    stop: watch::Receiver<bool>,
     done: &mut dyn FnMut(&NodeResult),
 ) -> Result<(Build<'a>, Option<Released>)> {
     let mut build = Build::new(engine, project, contracts, options, started_at).await?;
-    build.all(selected, done).await?;
+    build.all(selected, stop, done).await?;
     let release = release::publish(&build).await?;
     Ok((build, release))
 }
@@ -135,6 +145,9 @@ pub(crate) struct Build<'a> {
     versions: BTreeMap<TableName, u64>,
     views: BTreeMap<TableName, String>,
     held_back: BTreeSet<TableName>,
+    /// A commit is under way, which a stop waits for.
+    publishing: Arc<AtomicBool>,
+    interrupted: bool,
 }
 
 impl<'a> Build<'a> {
@@ -184,6 +197,8 @@ impl<'a> Build<'a> {
             versions: BTreeMap::new(),
             views: BTreeMap::new(),
             held_back: BTreeSet::new(),
+            publishing: Arc::default(),
+            interrupted: false,
         })
     }
 
@@ -191,7 +206,12 @@ impl<'a> Build<'a> {
         &self.engine.lake
     }
 
-    async fn all(&mut self, selected: &BTreeSet<String>, done: &mut dyn FnMut(&NodeResult)) -> Result<()> {
+    async fn all(
+        &mut self,
+        selected: &BTreeSet<String>,
+        mut stop: watch::Receiver<bool>,
+        done: &mut dyn FnMut(&NodeResult),
+    ) -> Result<()> {
         let order: Vec<&Node> = self.project.order();
         for test in check::of_sources(self.project, selected) {
             self.source_test(test).await?;
@@ -200,23 +220,56 @@ impl<'a> Build<'a> {
         for node in order.iter().filter(|n| n.kind != NodeKind::Test) {
             let tests = check::last_at(self.project, &order, node, selected);
             let before = self.results.len();
-            if selected.contains(&node.unique_id) {
-                self.node(node, &tests).await?;
-            } else {
+            if !selected.contains(&node.unique_id) {
                 self.adopt(node).await?;
+            } else if !self.node_unless(node, &tests, &mut stop).await? {
+                self.interrupted = true;
+                self.skip_rest(&order, selected, "the build was told to stop");
+                self.node(node, &tests).await?;
             }
             self.results[before..].iter().for_each(&mut *done);
             let failed = self.results[before..].iter().any(|r| r.status.is_failure());
             if failed && self.options.fail_fast {
-                let reason = "stopped at the first failure (--fail-fast)".to_owned();
-                for rest in order.iter().filter(|n| n.kind != NodeKind::Test && selected.contains(&n.unique_id)) {
-                    if !self.results.iter().any(|r| r.unique_id == rest.unique_id) {
-                        self.broken.insert(rest.unique_id.clone(), reason.clone());
-                    }
-                }
+                self.skip_rest(&order, selected, "stopped at the first failure (--fail-fast)");
             }
         }
         Ok(())
+    }
+
+    /// Builds a node, or gives it up and returns false when `stop` turns true first.
+    async fn node_unless(&mut self, node: &Node, tests: &[&Node], stop: &mut watch::Receiver<bool>) -> Result<bool> {
+        if self.interrupted {
+            return self.node(node, tests).await.map(|()| true);
+        }
+        let publishing = self.publishing.clone();
+        publishing.store(false, Ordering::Relaxed);
+        let (catalog, results) = (self.catalog.clone(), self.results.len());
+        {
+            let mut work = std::pin::pin!(self.node(node, tests));
+            tokio::select! {
+                biased;
+                // Nobody can tell any more, so nothing tells us to stop.
+                () = async { if stop.wait_for(|stop| *stop).await.is_err() { std::future::pending().await } } => {
+                    if publishing.load(Ordering::Relaxed) {
+                        return work.await.map(|()| true);
+                    }
+                }
+                built = &mut work => return built.map(|()| true),
+            }
+        }
+        // The candidate that was being tested is nobody's now; vacuum takes its files.
+        self.catalog = catalog;
+        self.results.truncate(results);
+        Ok(false)
+    }
+
+    /// Nodes that were not built yet will not be.
+    fn skip_rest(&mut self, order: &[&Node], selected: &BTreeSet<String>, reason: &str) {
+        for rest in order.iter().filter(|n| n.kind != NodeKind::Test && selected.contains(&n.unique_id)) {
+            if !self.results.iter().any(|r| r.unique_id == rest.unique_id) {
+                self.broken.insert(rest.unique_id.clone(), reason.to_owned());
+            }
+        }
     }
 
     /// A node that is not to be built is read as it is.

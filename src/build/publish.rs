@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -273,6 +274,7 @@ impl Build<'_> {
     }
 
     async fn commit(&self, table: &Table, read: Option<u64>, change: &Commit) -> Result<u64> {
+        self.publishing.store(true, Ordering::Relaxed);
         match commit(table, read, change, PATIENCE).await? {
             Outcome::Committed { version } => Ok(version),
             Outcome::Fenced { version, .. } => {

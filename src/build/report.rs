@@ -86,6 +86,8 @@ pub struct Summary {
     pub results: Vec<NodeResult>,
     /// The release that readers see now, if there is any.
     pub release: Option<Released>,
+    /// The build was told to stop and left nodes as they were.
+    pub interrupted: bool,
     pub elapsed: Duration,
 }
 

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use serde_json::{Map, Value, json};
+use tokio::sync::watch;
 
-use super::{World, grouped};
+use super::{World, grouped, stop_signal};
 use crate::build::{self, NodeResult, Options, Status, Summary, write_run_results};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
@@ -58,7 +59,8 @@ pub async fn run(world: &World, arguments: Arguments) -> Result<()> {
         full_refresh: arguments.full_refresh,
         fail_fast: arguments.fail_fast,
     };
-    let summary = execute(world, &project, &options, now, &mut |result| report(result, world.quiet)).await?;
+    let stop = stop_signal("giving up what is not published yet, and leaving")?;
+    let summary = execute(world, &project, &options, now, stop, &mut |result| report(result, world.quiet)).await?;
     let said = json!({ "which": "build", "select": arguments.select, "exclude": arguments.exclude, "vars": options_vars(&arguments) });
     let said = match said {
         Value::Object(map) => map,
@@ -78,13 +80,14 @@ pub async fn execute(
     project: &Project,
     options: &Options,
     now: DateTime<Utc>,
+    stop: watch::Receiver<bool>,
     done: &mut dyn FnMut(&NodeResult),
 ) -> Result<Summary> {
     let lake = world.lake()?;
     lake.ensure_reachable().await?;
     let settings = &world.config.build;
     let engine = Engine::new(&lake, settings.memory, settings.threads(), now, world.key()?)?;
-    build::run(&engine, project, &world.contracts()?, options, now, done).await
+    build::run(&engine, project, &world.contracts()?, options, now, stop, done).await
 }
 
 fn options_vars(arguments: &Arguments) -> Value {
@@ -146,6 +149,9 @@ pub fn closing(summary: &Summary) -> String {
             "{built} built, {fresh} up to date, {tests} tests, {warned} warnings, {failed} failed, {skipped} skipped; {release}; {seconds:.1} s"
         )
     };
+    if summary.interrupted {
+        said = format!("stopped before its end: {said}; the next build goes on from here");
+    }
     if let Some(r) = &summary.release
         && !r.held_back.is_empty()
     {

@@ -1,13 +1,12 @@
 //! `medallion ingest`
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use clap::Args;
 
 use super::{World, grouped, stop_signal};
 use crate::error::Result;
-use crate::ingest::{self, Counters, Options};
+use crate::ingest::{self, Metrics, Options};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -17,18 +16,24 @@ pub struct Arguments {
     /// Stop when every partition is committed up to the end that it has at the start
     #[arg(long)]
     until_caught_up: bool,
+    /// Go on behind records that Kafka deleted before they were ingested, and record that they are lost
+    #[arg(long, value_delimiter = ',', value_name = "TOPIC:PARTITION")]
+    accept_gap: Vec<String>,
 }
 
 pub async fn run(world: &World, arguments: Arguments) -> Result<()> {
-    let counters = Arc::new(Counters::default());
-    let options = Options { topics: arguments.topics, until_caught_up: arguments.until_caught_up };
-    let stop = stop_signal()?;
-    ingest::run(&world.lake()?, &world.config, world.contracts()?, options, stop, counters.clone()).await?;
-    let total = |n: &std::sync::atomic::AtomicU64| grouped(n.load(Ordering::Relaxed));
+    let metrics = Arc::new(Metrics::default());
+    let options = Options {
+        topics: arguments.topics,
+        until_caught_up: arguments.until_caught_up,
+        accept_gaps: arguments.accept_gap,
+    };
+    let stop = stop_signal("committing what is in hand and leaving")?;
+    ingest::run(&world.lake()?, &world.config, world.contracts()?, options, stop, metrics.clone()).await?;
     tracing::info!(
-        rows = total(&counters.rows),
-        rejected = total(&counters.rejected),
-        commits = total(&counters.commits),
+        rows = grouped(metrics.rows()),
+        rejected = grouped(metrics.rejected()),
+        commits = grouped(metrics.commits()),
         "done"
     );
     Ok(())

@@ -173,7 +173,7 @@ fn start_logging(cli: &Cli) {
 }
 
 /// Turns true at the first SIGTERM or SIGINT. A second one ends the process at once.
-fn stop_signal() -> Result<watch::Receiver<bool>> {
+fn stop_signal(answer: &'static str) -> Result<watch::Receiver<bool>> {
     use tokio::signal::unix::{SignalKind, signal};
     let failed = |e| Error::outside("signals cannot be received").because(e);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
@@ -181,7 +181,7 @@ fn stop_signal() -> Result<watch::Receiver<bool>> {
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        tracing::info!("committing what is in hand and leaving");
+        tracing::info!("{answer}");
         // Nobody listens any more if the work is already done.
         let _ = stop.send(true);
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }

@@ -9,8 +9,12 @@ pub async fn run(world: &World) -> Result<()> {
     let report = verify::run(&engine).await?;
     let count = |n: i64| grouped(n.unsigned_abs());
     for p in &report.partitions {
+        let lost = match p.marks.lost {
+            0 => String::new(),
+            n => format!(", {} lost (accepted)", count(n)),
+        };
         println!(
-            "{} {} {}: offsets {} to {}: {} rows, {} rejected, {} tombstones, {} gaps",
+            "{} {} {}: offsets {} to {}: {} rows, {} rejected, {} tombstones, {} gaps{lost}",
             p.table,
             p.topic,
             p.partition,

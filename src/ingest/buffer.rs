@@ -15,13 +15,14 @@ use arrow::array::{
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
 
-use super::consumer::Message;
+use super::feed::Message;
 
 use crate::contracts::bronze::readable;
 use crate::contracts::{Contract, Decoder};
 use crate::error::{Error, Result};
 use crate::lake::log::Txn;
 use crate::lake::offsets::Marks;
+use crate::runtime::{self, Mistake, planted};
 
 /// Rows of one chunk on its way to the writer: enough for the encoder to work well, few enough to hold many in flight.
 const CHUNK_ROWS: usize = 16 * 1024;
@@ -66,6 +67,8 @@ struct Lineage {
 
 struct Progress {
     marks: Marks,
+    /// Kafka's time of the newest record taken.
+    newest_ms: Option<i64>,
     /// The version of the table that the marks were read from.
     read_at: u64,
     dirty: bool,
@@ -90,16 +93,20 @@ impl Buffer {
         }
     }
 
-    /// Takes a partition over from where the table says at a version that it is.
-    pub fn take_over(&mut self, partition: i32, marks: Marks, read_at: u64) {
-        self.partitions.insert(partition, Progress { marks, read_at, dirty: false });
+    /// Takes a partition over from where the table says at a version that it is. `changed` says that the marks are to
+    /// be committed even if no record comes.
+    pub fn take_over(&mut self, partition: i32, marks: Marks, read_at: u64, changed: bool) {
+        if changed {
+            self.since_flush.opened.get_or_insert_with(runtime::now);
+        }
+        self.partitions.insert(partition, Progress { marks, newest_ms: None, read_at, dirty: changed });
     }
 
     pub fn give_up(&mut self, partition: i32) {
         self.partitions.remove(&partition);
     }
 
-    pub fn push(&mut self, message: &Message<'_>) {
+    pub fn push(&mut self, message: &impl Message) {
         let Some(progress) = self.partitions.get_mut(&message.partition()) else { return };
         let offset = message.offset();
         // The client may hand over again what we have, after a seek; the table has it, or this buffer.
@@ -107,10 +114,11 @@ impl Buffer {
             return;
         }
         progress.dirty = true;
+        progress.newest_ms = message.timestamp_ms().or(progress.newest_ms);
         let since = &mut self.since_flush;
-        since.opened.get_or_insert_with(Instant::now);
+        since.opened.get_or_insert_with(runtime::now);
         let Some(payload) = message.payload() else {
-            progress.marks.tombstones += 1;
+            progress.marks.tombstones += i64::from(!planted(Mistake::TombstonesNotCounted));
             return;
         };
         match self.decoder.push_json(payload) {
@@ -118,6 +126,7 @@ impl Buffer {
                 self.lineage.error.append_null();
                 self.lineage.raw.append_null();
             }
+            Err(_) if planted(Mistake::RejectedDropped) => return,
             Err(rejection) => {
                 self.decoder.push_rejected();
                 self.lineage.error.append_value(rejection.to_string());
@@ -139,15 +148,26 @@ impl Buffer {
     /// Nothing more to read now, and `next` is what comes next: what lies between was passed over by Kafka.
     pub fn end_of_partition(&mut self, partition: i32, next: i64) {
         if let Some(progress) = self.partitions.get_mut(&partition)
+            && !planted(Mistake::EndIgnored)
             && progress.marks.skip_to(next)
         {
             progress.dirty = true;
-            self.since_flush.opened.get_or_insert_with(Instant::now);
+            self.since_flush.opened.get_or_insert_with(runtime::now);
         }
     }
 
     pub fn chunk_is_full(&self) -> bool {
         self.decoder.rows() >= CHUNK_ROWS || self.decoder.memory() >= CHUNK_BYTES
+    }
+
+    /// Kafka's time of the newest record taken from a partition.
+    pub fn newest_ms(&self, partition: i32) -> Option<i64> {
+        self.partitions.get(&partition)?.newest_ms
+    }
+
+    /// Bytes that the rows not yet sent hold.
+    pub fn memory(&self) -> usize {
+        self.decoder.memory()
     }
 
     pub fn is_dirty(&self) -> bool {
@@ -185,7 +205,8 @@ impl Buffer {
         for (partition, progress) in self.partitions.iter_mut().filter(|(_, p)| p.dirty) {
             progress.dirty = false;
             for mark in progress.marks.to_log(&self.topic, *partition) {
-                taken.read_at.insert(mark.app_id.clone(), progress.read_at);
+                let read_at = if planted(Mistake::ReadAtIsForever) { u64::MAX / 2 } else { progress.read_at };
+                taken.read_at.insert(mark.app_id.clone(), read_at);
                 taken.marks.push(mark);
             }
             taken.next.extend(progress.marks.next.map(|n| (*partition, n)));

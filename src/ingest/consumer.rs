@@ -17,29 +17,13 @@ use rdkafka::ClientConfig;
 use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 
+use super::feed::{self, Event, Feed, Kind, Partition};
 use crate::error::{Error, Result};
 
 /// Messages taken in one call. Enough to spread the call's cost, few enough to notice a shutdown quickly.
 const BATCH: usize = 4096;
 /// How often it is looked whether the consumer has closed.
 const CLOSING_POLL_MS: c_int = 50;
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Partition {
-    pub topic: String,
-    pub partition: i32,
-}
-
-/// What Kafka wants of us, apart from handing over records.
-#[derive(Debug)]
-pub enum Event {
-    /// These partitions are ours once [`Consumer::assign`] is called.
-    Assigned(Vec<Partition>),
-    /// These partitions go to somebody else once [`Consumer::unassign`] is called.
-    Revoked(Vec<Partition>),
-    /// The client cannot go on.
-    Fatal(String),
-}
 
 pub struct Consumer {
     client: *mut sys::rd_kafka_t,
@@ -93,8 +77,27 @@ impl Consumer {
         Ok(consumer)
     }
 
-    /// Waits up to `timeout` for records. Events that came up meanwhile are to be taken with [`Consumer::event`].
-    pub fn poll(&self, timeout: Duration) -> Batch<'_> {
+    fn is_cooperative(&self) -> bool {
+        // SAFETY: the handle is alive; the answer is a static string or null.
+        unsafe {
+            let protocol = sys::rd_kafka_rebalance_protocol(self.client);
+            !protocol.is_null() && CStr::from_ptr(protocol).to_bytes() == b"COOPERATIVE"
+        }
+    }
+
+    fn check(&self, doing: &str, code: Code) -> Result<()> {
+        match code {
+            Code::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+            code => Err(Error::outside(format!("kafka: cannot {doing}: {}", text_of(code)))),
+        }
+    }
+}
+
+impl Feed for Consumer {
+    type Batch<'a> = Batch<'a>;
+
+    /// Blocks its thread, which is the session's own.
+    async fn poll(&self, timeout: Duration) -> Batch<'_> {
         let mut messages: Vec<*mut sys::rd_kafka_message_t> = Vec::with_capacity(BATCH);
         let millis = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
         // SAFETY: the array has room for BATCH pointers, and the call returns how many it filled.
@@ -105,12 +108,11 @@ impl Consumer {
         Batch { messages, consumer: PhantomData }
     }
 
-    pub fn event(&self) -> Option<Event> {
+    fn event(&self) -> Option<Event> {
         self.callbacks.events.borrow_mut().pop_front()
     }
 
-    /// Takes partitions over, each from the given offset (None: from its beginning).
-    pub fn assign(&self, partitions: &[(Partition, Option<i64>)]) -> Result<()> {
+    fn assign(&self, partitions: &[(Partition, Option<i64>)]) -> Result<()> {
         let list = List::of(partitions.iter().map(|(p, offset)| {
             (p.topic.as_str(), p.partition, Some(offset.unwrap_or(i64::from(sys::RD_KAFKA_OFFSET_BEGINNING))))
         }))?;
@@ -126,8 +128,7 @@ impl Consumer {
         self.check("assign", code)
     }
 
-    /// Gives partitions up.
-    pub fn unassign(&self, partitions: &[Partition]) -> Result<()> {
+    fn unassign(&self, partitions: &[Partition]) -> Result<()> {
         let list = List::of(partitions.iter().map(|p| (p.topic.as_str(), p.partition, None)))?;
         self.callbacks.unanswered.set(false);
         // SAFETY: as above; a null list means all partitions.
@@ -141,8 +142,7 @@ impl Consumer {
         self.check("unassign", code)
     }
 
-    /// Stops or goes on with fetching; polling has to go on either way, or the group takes the partitions away.
-    pub fn pause(&self, partitions: &[Partition], paused: bool) -> Result<()> {
+    fn pause(&self, partitions: &[Partition], paused: bool) -> Result<()> {
         let list = List::of(partitions.iter().map(|p| (p.topic.as_str(), p.partition, None)))?;
         // SAFETY: both handles are alive.
         let code = unsafe {
@@ -154,8 +154,7 @@ impl Consumer {
         self.check("pause", code)
     }
 
-    /// Tells the group how far we are, for tools that show lag. Nothing relies on it, so nothing waits for it.
-    pub fn report_progress(&self, partitions: &[(Partition, i64)]) {
+    fn report_progress(&self, partitions: &[(Partition, i64)]) {
         let Ok(list) = List::of(partitions.iter().map(|(p, next)| (p.topic.as_str(), p.partition, Some(*next)))) else {
             return;
         };
@@ -166,19 +165,20 @@ impl Consumer {
         }
     }
 
-    fn is_cooperative(&self) -> bool {
-        // SAFETY: the handle is alive; the answer is a static string or null.
-        unsafe {
-            let protocol = sys::rd_kafka_rebalance_protocol(self.client);
-            !protocol.is_null() && CStr::from_ptr(protocol).to_bytes() == b"COOPERATIVE"
-        }
-    }
-
-    fn check(&self, doing: &str, code: Code) -> Result<()> {
-        match code {
-            Code::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
-            code => Err(Error::outside(format!("kafka: cannot {doing}: {}", text_of(code)))),
-        }
+    fn known_end(&self, partition: &Partition) -> Option<i64> {
+        let topic = CString::new(partition.topic.as_str()).ok()?;
+        let (mut low, mut high) = (0, 0);
+        // SAFETY: the handle is alive, the name is a C string, and both offsets are writable.
+        let code = unsafe {
+            sys::rd_kafka_get_watermark_offsets(
+                self.client,
+                topic.as_ptr(),
+                partition.partition,
+                &raw mut low,
+                &raw mut high,
+            )
+        };
+        (code == Code::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
     }
 }
 
@@ -209,8 +209,8 @@ pub struct Batch<'a> {
     consumer: PhantomData<&'a Consumer>,
 }
 
-impl Batch<'_> {
-    pub fn messages(&self) -> impl Iterator<Item = Message<'_>> {
+impl feed::Batch for Batch<'_> {
+    fn messages(&self) -> impl Iterator<Item = impl feed::Message> {
         // SAFETY: each pointer is a message that lives until the batch is dropped.
         self.messages.iter().map(|m| Message { raw: unsafe { &**m } })
     }
@@ -230,18 +230,8 @@ pub struct Message<'a> {
     raw: &'a sys::rd_kafka_message_t,
 }
 
-/// What a message turns out to be.
-pub enum Kind {
-    Record,
-    /// Nothing more to read for now; the message's offset is the one that comes next.
-    EndOfPartition,
-    /// The offset we asked for is not there.
-    OffsetOutOfRange,
-    Problem(String),
-}
-
-impl<'a> Message<'a> {
-    pub fn kind(&self) -> Kind {
+impl feed::Message for Message<'_> {
+    fn kind(&self) -> Kind {
         match self.raw.err {
             Code::RD_KAFKA_RESP_ERR_NO_ERROR => Kind::Record,
             Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => Kind::EndOfPartition,
@@ -252,12 +242,11 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// The same for all messages of a topic while the consumer lives, and cheap to compare.
-    pub fn topic_handle(&self) -> usize {
+    fn topic_handle(&self) -> usize {
         self.raw.rkt.addr()
     }
 
-    pub fn topic(&self) -> &'a str {
+    fn topic(&self) -> &str {
         if self.raw.rkt.is_null() {
             return "";
         }
@@ -265,26 +254,26 @@ impl<'a> Message<'a> {
         unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(self.raw.rkt)) }.to_str().unwrap_or("")
     }
 
-    pub fn partition(&self) -> i32 {
+    fn partition(&self) -> i32 {
         self.raw.partition
     }
 
-    pub fn offset(&self) -> i64 {
+    fn offset(&self) -> i64 {
         self.raw.offset
     }
 
-    pub fn timestamp_ms(&self) -> Option<i64> {
+    fn timestamp_ms(&self) -> Option<i64> {
         let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message is alive and `kind` is writable.
         let time = unsafe { sys::rd_kafka_message_timestamp(self.raw, &raw mut kind) };
         (time >= 0).then_some(time)
     }
 
-    pub fn key(&self) -> Option<&'a [u8]> {
+    fn key(&self) -> Option<&[u8]> {
         bytes(self.raw.key, self.raw.key_len)
     }
 
-    pub fn payload(&self) -> Option<&'a [u8]> {
+    fn payload(&self) -> Option<&[u8]> {
         bytes(self.raw.payload, self.raw.len)
     }
 }

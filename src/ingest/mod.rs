@@ -6,11 +6,17 @@
 
 mod buffer;
 mod consumer;
+mod feed;
+pub mod metrics;
+mod port;
+mod rebalance;
 mod session;
+#[cfg(test)]
+mod simulation;
 mod source;
 mod writer;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +24,9 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use self::feed::Partition;
+pub use self::metrics::Metrics;
 pub use self::source::Broker;
-pub use self::writer::Counters;
 use crate::config::Config;
 use crate::contracts::bronze::INGEST_DATE;
 use crate::contracts::{Contract, Origin};
@@ -27,15 +34,22 @@ use crate::error::{Error, Result, nearest};
 use crate::lake::commit::{Commit, Outcome, commit};
 use crate::lake::offsets::Marks;
 use crate::lake::{Lake, Table, TableName};
+use crate::runtime;
 
 /// Between a session that another daemon fenced off and the next.
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
+/// Waits between tries to read a table grow from one to the other.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Only these contracts; empty for all.
     pub topics: Vec<String>,
     /// End when every partition is committed up to the end that it has at the start.
     pub until_caught_up: bool,
+    /// Partitions (`topic:0`) or whole topics whose lost records are accepted.
+    pub accept_gaps: Vec<String>,
 }
 
 /// A topic and the table that its records land in.
@@ -52,7 +66,7 @@ pub async fn run(
     contracts: Vec<Contract>,
     options: Options,
     stop: watch::Receiver<bool>,
-    counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
 ) -> Result<()> {
     let broker = Broker::new(&config.kafka, config.ingest.memory)?;
     let mut routes = Vec::new();
@@ -64,6 +78,7 @@ pub async fn run(
     let topics: Vec<String> = routes.iter().map(|r| r.topic.clone()).collect();
     let asked = broker.clone();
     let partitions = blocking(move || asked.partitions(&topics)).await?;
+    let accepted_gaps = accepted(&options.accept_gaps, &partitions)?;
     for route in &routes {
         ensure_table(route).await?;
     }
@@ -79,24 +94,63 @@ pub async fn run(
         false => None,
     };
     let routes = Arc::new(routes);
+    // A run that ends by itself is watched by whoever started it.
+    let _port = match (routes.first(), options.until_caught_up) {
+        (Some(route), false) => {
+            let port = port::Port::bind(&config.ingest.metrics_address).await?;
+            let (table, memory) = (route.table.clone(), config.ingest.memory);
+            let watched = port::Watched { metrics: metrics.clone(), broker: broker.clone(), table, memory };
+            Some(Open(tokio::spawn(port.serve(watched))))
+        }
+        _ => None,
+    };
+    let trouble = Arc::<session::Trouble>::default();
     loop {
-        let session = session::Session::new(
-            broker.clone(),
-            config.ingest.clone(),
-            routes.clone(),
-            ends.clone(),
-            stop.clone(),
-            counters.clone(),
-            Handle::current(),
-        );
-        match blocking(move || session.run()).await? {
+        let session = session::Session {
+            kafka: broker.clone(),
+            config: config.ingest.clone(),
+            routes: routes.clone(),
+            ends: ends.clone(),
+            accepted_gaps: accepted_gaps.clone(),
+            stop: stop.clone(),
+            metrics: metrics.clone(),
+            trouble: trouble.clone(),
+        };
+        // A thread of its own: librdkafka's calls block it.
+        let handle = Handle::current();
+        match blocking(move || handle.block_on(session.run())).await? {
             session::End::Done => return Ok(()),
             session::End::Restart(reason) => {
-                tracing::info!(reason, "starting over from what the tables say");
+                tracing::warn!(reason, "starting over from what the tables say");
                 tokio::time::sleep(RESTART_PAUSE).await;
             }
         }
     }
+}
+
+/// A port that closes when the daemon ends.
+struct Open(tokio::task::JoinHandle<()>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The partitions that `--accept-gap` means.
+fn accepted(named: &[String], known: &[Partition]) -> Result<Vec<Partition>> {
+    let mut accepted = BTreeSet::new();
+    for name in named {
+        let meant = |p: &&Partition| *name == p.topic || *name == format!("{}:{}", p.topic, p.partition);
+        let before = accepted.len();
+        accepted.extend(known.iter().filter(meant).cloned());
+        if accepted.len() == before {
+            return Err(Error::input(format!("--accept-gap: there is no partition `{name}`")).hint(
+                "write it as topic:partition, such as call_events:3, or name a topic for all of its partitions",
+            ));
+        }
+    }
+    Ok(accepted.into_iter().collect())
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
@@ -155,12 +209,30 @@ async fn ensure_table(route: &Route) -> Result<()> {
     }
 }
 
-/// The marks of a table, as its newest version has them.
-async fn read_marks(table: &Table) -> Result<(u64, HashMap<String, i64>)> {
-    let version = table.latest_version().await?.ok_or_else(|| {
-        Error::outside(format!("table {} went away", table.name)).hint("who deletes it while ingest runs?")
-    })?;
-    Ok((version, table.transactions(version).await?))
+/// The marks of a table, as its newest version has them. A store that is away is waited for so long.
+async fn read_marks(table: &Table, patience: Duration) -> Result<(u64, HashMap<String, i64>)> {
+    let began = runtime::now();
+    let mut wait = FIRST_WAIT;
+    loop {
+        let read = async {
+            let Some(version) = table.latest_version().await? else { return Ok(None) };
+            Ok(Some((version, table.transactions(version).await?)))
+        };
+        match read.await {
+            Ok(Some(marks)) => return Ok(marks),
+            Ok(None) => {
+                return Err(
+                    Error::outside(format!("table {} went away", table.name)).hint("who deletes it while ingest runs?")
+                );
+            }
+            Err(e) if runtime::now().duration_since(began) >= patience => return Err(e),
+            Err(e) => {
+                tracing::warn!(table = %table.name, error = %e, "the table cannot be read now; trying again");
+                runtime::sleep(wait).await;
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
+        }
+    }
 }
 
 /// How many records each topic's table is behind the broker.
@@ -170,7 +242,7 @@ pub async fn lag(config: &Config, tables: Vec<(String, Table)>) -> Result<Vec<(S
     let ends = blocking(move || broker.ends(&broker.partitions(&topics)?)).await?;
     let mut lags = Vec::new();
     for (topic, table) in tables {
-        let (_, log) = read_marks(&table).await?;
+        let (_, log) = read_marks(&table, Duration::ZERO).await?;
         let behind = ends.iter().filter(|(p, _)| p.topic == topic).map(|(p, range)| {
             let next = Marks::from_log(&log, &p.topic, p.partition).next.unwrap_or(range.low);
             u64::try_from(range.high - next).unwrap_or(0)

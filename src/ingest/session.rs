@@ -5,34 +5,37 @@
 //! away; what it polls meanwhile waits too, for a record once handed over is never dropped.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
-use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use super::buffer::{Buffer, Taken};
-use super::consumer::{Batch, Consumer, Event, Kind, Partition};
-use super::source::{Broker, Range, ensure_continues};
-use super::writer::{Counters, Flow, Flush, Settled, Work, ended};
+use super::feed::{Batch, Feed, Kafka, Kind, Message, Partition, Range, ensure_continues};
+use super::metrics::{Lag, Metrics};
+use super::writer::{Flow, Flush, Settled, Work, ended};
 use super::{Route, read_marks};
 use crate::config::IngestConfig;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::lake::commit::Outcome;
 use crate::lake::offsets::Marks;
+use crate::runtime::{self, Mistake, planted};
 
 /// The longest the loop waits for records: also how fast it notices a shutdown or a flush that is due.
 const POLL: Duration = Duration::from_millis(50);
 /// How long a full pipe is waited for before fetching is paused.
 const PATIENCE_BEFORE_PAUSE: Duration = Duration::from_secs(10);
+/// How often it is looked whether a full pipe has room again.
+const ROOM_POLL: Duration = Duration::from_millis(1);
 /// On a shutdown, what is in hand has to be committed within this.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How often partitions that other daemons hold are looked up, when waiting for all of them to catch up.
 const LOOK_UP_OTHERS: Duration = Duration::from_secs(1);
+/// How often it is noted how far each partition is behind.
+const NOTE_LAG: Duration = Duration::from_secs(1);
 /// An error rate over fewer records says nothing.
 const RATE_WINDOW: u64 = 1000;
 
@@ -41,38 +44,63 @@ pub enum End {
     Restart(String),
 }
 
-pub struct Session {
-    broker: Broker,
-    config: IngestConfig,
-    routes: Arc<Vec<Route>>,
-    ends: Option<BTreeMap<Partition, Range>>,
-    stop: watch::Receiver<bool>,
-    counters: Arc<Counters>,
-    runtime: Handle,
+pub struct Session<K> {
+    pub kafka: K,
+    pub config: IngestConfig,
+    pub routes: Arc<Vec<Route>>,
+    /// Where "caught up" is, if that is the end.
+    pub ends: Option<BTreeMap<Partition, Range>>,
+    /// Partitions whose lost records somebody has accepted.
+    pub accepted_gaps: Vec<Partition>,
+    pub stop: watch::Receiver<bool>,
+    pub metrics: Arc<Metrics>,
+    pub trouble: Arc<Trouble>,
+}
+
+/// Since when the store refuses what is to be committed. A session that meets that starts over from the tables, which
+/// costs nothing but reading again, until the store has had its time.
+#[derive(Debug, Default)]
+pub struct Trouble(Mutex<Option<Instant>>);
+
+impl Trouble {
+    fn over(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether it is still worth trying, after an error.
+    fn worth_trying(&self, error: &Error, patience: Duration) -> bool {
+        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *since.get_or_insert_with(runtime::now);
+        error.kind() == ErrorKind::Outside && !error.is_lasting() && runtime::now().duration_since(since) < patience
+    }
 }
 
 /// A topic in a running session.
-struct Lane {
-    buffer: Buffer,
+pub(super) struct Lane {
+    pub buffer: Buffer,
     flow: Flow,
     in_flight: usize,
+    /// Records and rejected ones of the window over which the error rate is taken.
+    window: (u64, u64),
 }
 
-struct Running<'a> {
-    session: &'a Session,
-    consumer: &'a Consumer,
-    lanes: HashMap<String, Lane>,
-    /// librdkafka's handle of a topic, so that a record costs no look-up by name.
+pub(super) struct Running<'a, K: Kafka> {
+    pub session: &'a Session<K>,
+    pub feed: &'a K::Feed,
+    /// By topic. In their order, so that a history repeats.
+    pub lanes: BTreeMap<String, Lane>,
+    /// The client's handle of a topic, so that a record costs no look-up by name.
     handles: HashMap<usize, String>,
-    settled: Receiver<Settled>,
-    committed: BTreeMap<Partition, i64>,
-    backlog: VecDeque<Batch<'a>>,
-    assigned: Vec<Partition>,
+    settled: UnboundedReceiver<Settled>,
+    pub committed: BTreeMap<Partition, i64>,
+    backlog: VecDeque<<K::Feed as Feed>::Batch<'a>>,
+    pub assigned: Vec<Partition>,
     looked_up: Instant,
+    lag_noted: Instant,
 }
 
 /// Why the loop leaves early: a failure, or a fence.
-enum Leave {
+pub(super) enum Leave {
     Failed(Error),
     Restart(String),
 }
@@ -83,38 +111,28 @@ impl From<Error> for Leave {
     }
 }
 
-impl Session {
-    pub fn new(
-        broker: Broker,
-        config: IngestConfig,
-        routes: Arc<Vec<Route>>,
-        ends: Option<BTreeMap<Partition, Range>>,
-        stop: watch::Receiver<bool>,
-        counters: Arc<Counters>,
-        runtime: Handle,
-    ) -> Self {
-        Session { broker, config, routes, ends, stop, counters, runtime }
-    }
-
-    pub fn run(self) -> Result<End> {
+impl<K: Kafka> Session<K> {
+    pub async fn run(self) -> Result<End> {
         let topics: Vec<&str> = self.routes.iter().map(|r| r.topic.as_str()).collect();
-        let consumer = self.broker.consumer(&topics)?;
-        let (settled, settlements) = channel();
+        let feed = self.kafka.subscribe(&topics)?;
+        let (settled, settlements) = unbounded_channel();
         let mut running = Running {
             session: &self,
-            consumer: &consumer,
-            lanes: self.lanes(&settled)?,
+            feed: &feed,
+            lanes: self.lanes(&settled).await?,
             handles: HashMap::new(),
             settled: settlements,
             committed: BTreeMap::new(),
             backlog: VecDeque::new(),
             assigned: Vec::new(),
-            looked_up: Instant::now(),
+            looked_up: runtime::now(),
+            lag_noted: runtime::now(),
         };
-        let end = running.go();
-        for (_, lane) in running.lanes.drain() {
-            self.runtime.block_on(lane.flow.stop());
+        let end = running.go().await;
+        for lane in std::mem::take(&mut running.lanes).into_values() {
+            lane.flow.stop().await;
         }
+        self.metrics.set_lags(BTreeMap::new());
         match end {
             Ok(()) => Ok(End::Done),
             Err(Leave::Restart(reason)) => Ok(End::Restart(reason)),
@@ -122,24 +140,23 @@ impl Session {
         }
     }
 
-    fn lanes(&self, settled: &Sender<Settled>) -> Result<HashMap<String, Lane>> {
-        let _runtime = self.runtime.enter();
-        let mut lanes = HashMap::new();
+    async fn lanes(&self, settled: &UnboundedSender<Settled>) -> Result<BTreeMap<String, Lane>> {
+        let mut lanes = BTreeMap::new();
         for route in self.routes.iter() {
-            let (version, _) = self.runtime.block_on(read_marks(&route.table))?;
+            let (version, _) = read_marks(&route.table, self.config.commit_timeout).await?;
+            let metrics = self.metrics.topic(&route.topic);
+            route.table.name.to_string().clone_into(&mut metrics.table.lock().unwrap_or_else(|e| e.into_inner()));
             let flow = Flow::start(
                 &route.topic,
                 route.table.clone(),
                 route.contract.file_schema(),
                 version,
                 self.config.commit_timeout,
-                self.counters.clone(),
+                metrics,
                 settled.clone(),
             );
-            lanes.insert(
-                route.topic.clone(),
-                Lane { buffer: Buffer::new(&route.topic, &route.contract), flow, in_flight: 0 },
-            );
+            let buffer = Buffer::new(&route.topic, &route.contract);
+            lanes.insert(route.topic.clone(), Lane { buffer, flow, in_flight: 0, window: (0, 0) });
         }
         Ok(lanes)
     }
@@ -148,49 +165,49 @@ impl Session {
         *self.stop.borrow()
     }
 
-    /// A topic's share of the memory that is not Kafka's: what may wait in its buffer before a flush must happen.
+    /// What records may hold once they have left Kafka's queues, which have the rest.
+    fn memory(&self) -> usize {
+        usize::try_from(self.config.memory / 4 * 3).unwrap_or(usize::MAX)
+    }
+
+    /// A topic's share of that, as bytes of payload: what may wait before a flush must happen.
     fn flush_bytes(&self) -> u64 {
         let share = self.config.memory / 2 / u64::try_from(self.routes.len().max(1)).unwrap_or(1);
         self.config.flush_bytes.min(share).max(1)
     }
 }
 
-impl<'a> Running<'a> {
-    fn go(&mut self) -> Result<(), Leave> {
+impl<K: Kafka> Running<'_, K> {
+    async fn go(&mut self) -> Result<(), Leave> {
         while !self.session.stopping() {
             if self.backlog.is_empty() {
-                self.backlog.push_back(self.consumer.poll(POLL));
+                let batch = self.feed.poll(POLL).await;
+                self.backlog.push_back(batch);
             }
             while let Some(batch) = self.backlog.pop_front() {
-                self.take(&batch)?;
+                self.take(&batch).await?;
             }
-            while let Some(event) = self.consumer.event() {
-                self.answer(event)?;
+            while let Some(event) = self.feed.event() {
+                self.answer(event).await?;
             }
             self.collect_settled()?;
-            self.flush_due()?;
-            if self.caught_up()? {
+            self.flush_due().await?;
+            self.note_lag();
+            if self.caught_up().await? {
                 return Ok(());
             }
         }
-        self.flush_all(Some(DEADLINE))
+        self.flush_all(Some(DEADLINE)).await
     }
 
-    fn take(&mut self, batch: &Batch<'_>) -> Result<(), Leave> {
+    async fn take(&mut self, batch: &impl Batch) -> Result<(), Leave> {
         let mut taken = 0;
         for message in batch.messages() {
             match message.kind() {
                 Kind::Record | Kind::EndOfPartition => {}
                 Kind::OffsetOutOfRange => {
                     let partition = Partition { topic: message.topic().to_owned(), partition: message.partition() };
-                    let range = self.session.broker.range(&partition)?;
-                    if let Some(next) = self.committed.get(&partition) {
-                        ensure_continues(&partition, *next, range)?;
-                    }
-                    return Err(Leave::Restart(format!(
-                        "{} partition {} moved away under the reader",
-                        partition.topic, partition.partition
-                    )));
+                    return Err(self.moved_away(partition).await);
                 }
                 Kind::Problem(reason) => {
                     tracing::warn!(topic = message.topic(), partition = message.partition(), reason, "kafka");
@@ -207,115 +224,87 @@ impl<'a> Running<'a> {
             taken += 1;
             if lane.buffer.chunk_is_full() {
                 let topic = topic.clone();
-                self.send_chunk(&topic)?;
+                self.send_chunk(&topic).await?;
+                self.relieve().await?;
             }
         }
-        self.session.counters.taken.fetch_add(taken, Ordering::Relaxed);
+        self.session.metrics.taken.fetch_add(taken, Ordering::Relaxed);
+        for lane in self.lanes.values() {
+            lane.flow.metrics.held.builders.store(lane.buffer.memory(), Ordering::Relaxed);
+        }
         Ok(())
     }
 
-    fn answer(&mut self, event: Event) -> Result<(), Leave> {
-        match event {
-            Event::Fatal(reason) => {
-                Err(Error::outside(format!("kafka: {reason}")).hint("another client may use the same identity").into())
-            }
-            Event::Assigned(partitions) => self.take_over(partitions),
-            Event::Revoked(partitions) => {
-                // Whoever gets them reads the tables: the more is committed, the less is read twice.
-                self.flush_all(None)?;
-                for p in &partitions {
-                    if let Some(lane) = self.lanes.get_mut(&p.topic) {
-                        lane.buffer.give_up(p.partition);
-                    }
+    /// The offset we asked for is not there: what that means.
+    async fn moved_away(&self, partition: Partition) -> Leave {
+        match self.session.kafka.ranges(std::slice::from_ref(&partition)).await {
+            Err(e) => e.into(),
+            Ok(ranges) => {
+                if let (Some(range), Some(next)) = (ranges.get(&partition), self.committed.get(&partition))
+                    && let Err(e) = ensure_continues(&partition, *next, *range)
+                {
+                    return e.into();
                 }
-                self.assigned.retain(|p| !partitions.contains(p));
-                Ok(self.consumer.unassign(&partitions)?)
+                Leave::Restart(format!(
+                    "{} partition {} moved away under the reader",
+                    partition.topic, partition.partition
+                ))
             }
         }
     }
 
-    fn take_over(&mut self, partitions: Vec<Partition>) -> Result<(), Leave> {
-        let mut starts = Vec::with_capacity(partitions.len());
-        for route in self.session.routes.iter() {
-            let mine: Vec<&Partition> = partitions.iter().filter(|p| p.topic == route.topic).collect();
-            if mine.is_empty() {
-                continue;
-            }
-            let (version, log) = self.session.runtime.block_on(read_marks(&route.table))?;
-            let mine: Vec<Partition> = mine.into_iter().cloned().collect();
-            let ranges = self.session.broker.ends(&mine)?;
-            for (partition, range) in ranges {
-                let mut marks = Marks::from_log(&log, &partition.topic, partition.partition);
-                match marks.next {
-                    Some(next) => {
-                        ensure_continues(&partition, next, range)?;
-                        self.committed.insert(partition.clone(), next);
-                    }
-                    // From where the topic begins, every offset is accounted for, also those that Kafka passes over.
-                    None => marks = Marks { first: Some(range.low), next: Some(range.low), ..marks },
-                }
-                if let Some(lane) = self.lanes.get_mut(&partition.topic) {
-                    lane.buffer.take_over(partition.partition, marks, version);
-                }
-                starts.push((partition, marks.next));
-            }
-        }
-        tracing::info!(partitions = starts.len(), "reading");
-        self.assigned.extend(partitions);
-        Ok(self.consumer.assign(&starts)?)
-    }
-
-    fn flush_due(&mut self) -> Result<(), Leave> {
+    async fn flush_due(&mut self) -> Result<(), Leave> {
         let config = &self.session.config;
         let bytes = self.session.flush_bytes();
+        let now = runtime::now();
         let due: Vec<String> = self
             .lanes
             .iter()
             .filter(|(_, lane)| {
                 let since = &lane.buffer.since_flush;
                 let full = since.rows >= config.flush_rows || since.bytes >= bytes;
-                let old = since.opened.is_some_and(|opened| opened.elapsed() >= config.flush_interval);
+                let old = since.opened.is_some_and(|opened| now.duration_since(opened) >= config.flush_interval);
                 // While a commit is under way, age alone makes no other: the next one is larger instead.
                 full || (old && lane.in_flight == 0)
             })
             .map(|(topic, _)| topic.clone())
             .collect();
-        due.iter().try_for_each(|topic| self.flush(topic))
+        for topic in due {
+            self.flush(&topic).await?;
+        }
+        Ok(())
     }
 
-    fn flush(&mut self, topic: &str) -> Result<(), Leave> {
-        self.send_chunk(topic)?;
+    async fn flush(&mut self, topic: &str) -> Result<(), Leave> {
+        if !planted(Mistake::MarksBeforeRows) {
+            self.send_chunk(topic).await?;
+        }
         let Some(lane) = self.lanes.get_mut(topic) else { return Ok(()) };
         if !lane.buffer.is_dirty() {
             return Ok(());
         }
         let since = &lane.buffer.since_flush;
         let (rows, rejected, bytes) = (since.rows, since.rejected, since.bytes);
-        let limit = self.session.config.error_rate_limit;
-        if rows >= RATE_WINDOW && rejected as f64 > rows as f64 * limit {
-            return Err(Error::failed(format!(
-                "{topic}: {rejected} of the last {rows} records were rejected, more than ingest.error_rate_limit = {limit}"
-            ))
-            .hint("they are not committed and will be read again; mend the producer or the contract")
-            .into());
-        }
+        lane.watch_error_rate(topic, rows, rejected, self.session.config.error_rate_limit)?;
         let Taken { marks, read_at, next } = lane.buffer.take_marks();
         let next =
             next.into_iter().map(|(partition, n)| (Partition { topic: topic.to_owned(), partition }, n)).collect();
         lane.in_flight += 1;
-        self.send(topic, Work::Flush(Flush { marks, read_at, next, rows, rejected, bytes }))
+        self.send(topic, Work::Flush(Flush { marks, read_at, next, rows, rejected, bytes })).await
     }
 
     /// Commits all that is in hand and waits until it is settled.
-    fn flush_all(&mut self, deadline: Option<Duration>) -> Result<(), Leave> {
+    pub(super) async fn flush_all(&mut self, deadline: Option<Duration>) -> Result<(), Leave> {
         let topics: Vec<String> = self.lanes.keys().cloned().collect();
-        topics.iter().try_for_each(|topic| self.flush(topic))?;
-        let until = deadline.map(|d| Instant::now() + d);
+        for topic in topics {
+            self.flush(&topic).await?;
+        }
+        let until = deadline.map(|d| runtime::now() + d);
         while self.lanes.values().any(|lane| lane.in_flight > 0) {
-            match self.settled.recv_timeout(POLL) {
-                Ok(settled) => self.settle(settled)?,
-                Err(RecvTimeoutError::Timeout) if until.is_none_or(|u| Instant::now() < u) => {}
-                Err(_) => {
+            match runtime::within(POLL, self.settled.recv()).await {
+                Some(Some(settled)) => self.settle(settled)?,
+                None if until.is_none_or(|u| runtime::now() < u) => {}
+                _ => {
                     return Err(Error::outside("the last commit did not end within the deadline")
                         .hint("nothing is lost: what is not in the tables is read again")
                         .into());
@@ -325,42 +314,79 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
-    fn send_chunk(&mut self, topic: &str) -> Result<(), Leave> {
-        let now = Utc::now();
+    async fn send_chunk(&mut self, topic: &str) -> Result<(), Leave> {
+        let now = runtime::utc_now();
         let Some(lane) = self.lanes.get_mut(topic) else { return Ok(()) };
-        match lane.buffer.take_chunk(now)? {
-            Some(batch) => self.send(topic, Work::Rows { batch, day: now.date_naive() }),
-            None => Ok(()),
-        }
+        let Some(batch) = lane.buffer.take_chunk(now)? else { return Ok(()) };
+        lane.flow.metrics.held.builders.store(lane.buffer.memory(), Ordering::Relaxed);
+        lane.flow.metrics.held.queued.fetch_add(batch.get_array_memory_size(), Ordering::Relaxed);
+        self.send(topic, Work::Rows { batch, day: now.date_naive() }).await
     }
 
-    fn send(&mut self, topic: &str, mut work: Work) -> Result<(), Leave> {
-        let began = Instant::now();
-        let mut paused = false;
-        loop {
-            let Some(lane) = self.lanes.get(topic) else { return Ok(()) };
-            match lane.flow.work.try_send(work) {
-                Ok(()) => break,
-                Err(TrySendError::Full(back)) => work = back,
+    async fn send(&mut self, topic: &str, work: Work) -> Result<(), Leave> {
+        let mut work = Some(work);
+        self.wait_for_room(topic, |running| {
+            let (Some(lane), Some(item)) = (running.lanes.get(topic), work.take()) else { return Ok(true) };
+            match lane.flow.work.try_send(item) {
+                Ok(()) => Ok(true),
+                Err(TrySendError::Full(back)) => {
+                    work = Some(back);
+                    Ok(false)
+                }
                 Err(TrySendError::Closed(_)) => {
                     // The writer sends its reason before it ends.
-                    self.collect_settled()?;
-                    return Err(ended(topic).into());
+                    running.collect_settled()?;
+                    Err(ended(topic).into())
                 }
             }
+        })
+        .await
+    }
+
+    /// Commits early when records on their way hold more than they may, and waits until they do not.
+    async fn relieve(&mut self) -> Result<(), Leave> {
+        let limit = self.session.memory();
+        let held = |running: &Self| running.lanes.values().map(|l| l.flow.metrics.held.total()).sum::<usize>();
+        if held(self) <= limit {
+            return Ok(());
+        }
+        // The encoder's open files are what a commit sets free.
+        let largest = self.lanes.iter().max_by_key(|(_, lane)| lane.flow.metrics.held.total());
+        let Some(topic) = largest.map(|(topic, _)| topic.clone()) else { return Ok(()) };
+        self.flush(&topic).await?;
+        self.wait_for_room(&topic, |running| {
+            Ok(held(running) <= limit || running.lanes.values().all(|lane| lane.in_flight == 0))
+        })
+        .await
+    }
+
+    /// Waits until `ready` says so. Should that take long, fetching is paused, while polling goes on.
+    async fn wait_for_room(
+        &mut self,
+        topic: &str,
+        mut ready: impl FnMut(&mut Self) -> Result<bool, Leave>,
+    ) -> Result<(), Leave> {
+        let began = runtime::now();
+        let mut paused = false;
+        while !ready(self)? {
             self.collect_settled()?;
-            if !paused && began.elapsed() > PATIENCE_BEFORE_PAUSE {
-                self.consumer.pause(&self.assigned, true)?;
+            if !paused && runtime::now().duration_since(began) > PATIENCE_BEFORE_PAUSE {
+                self.feed.pause(&self.assigned, true)?;
                 paused = true;
                 tracing::info!(topic, "the store is slower than Kafka; fetching is paused");
             }
             match paused {
-                true => self.backlog.push_back(self.consumer.poll(POLL)),
-                false => std::thread::sleep(Duration::from_millis(1)),
+                true => {
+                    let batch = self.feed.poll(POLL).await;
+                    if !planted(Mistake::BacklogDropped) {
+                        self.backlog.push_back(batch);
+                    }
+                }
+                false => runtime::sleep(ROOM_POLL).await,
             }
         }
         if paused {
-            self.consumer.pause(&self.assigned, false)?;
+            self.feed.pause(&self.assigned, false)?;
         }
         Ok(())
     }
@@ -376,24 +402,29 @@ impl<'a> Running<'a> {
         if let Some(lane) = self.lanes.get_mut(&settled.topic) {
             lane.in_flight = lane.in_flight.saturating_sub(1);
         }
-        match settled.outcome? {
-            Outcome::Committed { .. } => {
-                self.consumer.report_progress(&settled.next);
+        match settled.outcome {
+            Err(e) if self.session.trouble.worth_trying(&e, self.session.config.commit_timeout) => {
+                Err(Leave::Restart(format!("{}: {e}", settled.topic)))
+            }
+            Err(e) => Err(e.into()),
+            Ok(Outcome::Committed { .. }) => {
+                self.session.trouble.over();
+                self.feed.report_progress(&settled.next);
                 self.committed.extend(settled.next);
                 Ok(())
             }
-            Outcome::Fenced { version, mark } => Err(Leave::Restart(format!(
+            Ok(Outcome::Fenced { version, mark }) => Err(Leave::Restart(format!(
                 "{}: another daemon set {mark} in version {version}; what this one held is dropped",
                 settled.topic
             ))),
-            Outcome::Conflict { version, why } => {
+            Ok(Outcome::Conflict { version, why }) => {
                 Err(Leave::Restart(format!("{}: version {version} came in between: {why}", settled.topic)))
             }
         }
     }
 
     /// Whether every partition is committed up to the end that it had at the start.
-    fn caught_up(&mut self) -> Result<bool, Leave> {
+    async fn caught_up(&mut self) -> Result<bool, Leave> {
         let Some(ends) = &self.session.ends else { return Ok(false) };
         let reached = |committed: &BTreeMap<Partition, i64>| {
             ends.iter().all(|(p, end)| end.high <= end.low || committed.get(p).is_some_and(|next| *next >= end.high))
@@ -401,15 +432,15 @@ impl<'a> Running<'a> {
         if reached(&self.committed) {
             return Ok(true);
         }
-        if self.looked_up.elapsed() < LOOK_UP_OTHERS {
+        if runtime::now().duration_since(self.looked_up) < LOOK_UP_OTHERS {
             return Ok(false);
         }
-        self.looked_up = Instant::now();
+        self.looked_up = runtime::now();
         for route in self.session.routes.iter() {
             let others: Vec<&Partition> =
                 ends.keys().filter(|p| p.topic == route.topic && !self.assigned.contains(p)).collect();
             if !others.is_empty() {
-                let (_, log) = self.session.runtime.block_on(read_marks(&route.table))?;
+                let (_, log) = read_marks(&route.table, self.session.config.commit_timeout).await?;
                 for p in others {
                     if let Some(next) = Marks::from_log(&log, &p.topic, p.partition).next {
                         self.committed.insert(p.clone(), next);
@@ -418,5 +449,40 @@ impl<'a> Running<'a> {
             }
         }
         Ok(reached(&self.committed))
+    }
+
+    fn note_lag(&mut self) {
+        if runtime::now().duration_since(self.lag_noted) < NOTE_LAG {
+            return;
+        }
+        self.lag_noted = runtime::now();
+        let now_ms = runtime::utc_now().timestamp_millis();
+        let lag = |partition: &Partition| {
+            let next = *self.committed.get(partition)?;
+            let records = u64::try_from(self.feed.known_end(partition)? - next).unwrap_or(0);
+            let newest = self.lanes.get(&partition.topic)?.buffer.newest_ms(partition.partition);
+            let seconds = newest.filter(|_| records > 0).map_or(0.0, |ms| (now_ms - ms).max(0) as f64 / 1000.0);
+            Some((partition.clone(), Lag { records, seconds }))
+        };
+        self.session.metrics.set_lags(self.assigned.iter().filter_map(lag).collect());
+    }
+}
+
+impl Lane {
+    /// Stops ingest when more records than allowed are rejected, before it fills the lake with them.
+    fn watch_error_rate(&mut self, topic: &str, rows: u64, rejected: u64, limit: f64) -> Result<()> {
+        let (seen, bad) = (self.window.0 + rows, self.window.1 + rejected);
+        self.window = (seen, bad);
+        if seen < RATE_WINDOW {
+            return Ok(());
+        }
+        self.window = (0, 0);
+        if bad as f64 > seen as f64 * limit {
+            return Err(Error::failed(format!(
+                "{topic}: {bad} of the last {seen} records were rejected, more than ingest.error_rate_limit = {limit}"
+            ))
+            .hint("the last of them are not committed and will be read again; mend the producer or the contract"));
+        }
+        Ok(())
     }
 }

@@ -8,7 +8,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext};
 
-use super::consumer::{Consumer, Partition};
+use super::consumer::Consumer;
+use super::feed::{Kafka, Partition, Range};
 use crate::config::KafkaConfig;
 use crate::error::{Error, Result};
 
@@ -45,13 +46,6 @@ pub struct Broker {
     address: String,
 }
 
-/// The offsets a partition holds: from `low` up to, not including, `high`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Range {
-    pub low: i64,
-    pub high: i64,
-}
-
 impl Broker {
     /// `memory` is what ingest may hold as a whole; Kafka's queues get a quarter of it.
     pub fn new(kafka: &KafkaConfig, memory: u64) -> Result<Broker> {
@@ -63,6 +57,9 @@ impl Broker {
             .set("client.id", "medallion")
             .set("isolation.level", "read_committed")
             .set("queued.max.messages.kbytes", queue_kilobytes.to_string())
+            // A daemon that was killed is missed for this long, before its partitions go to whoever takes its place. One
+            // that is taken for dead falsely costs a rebalance and nothing else: the tables' fences decide.
+            .set("session.timeout.ms", "10000")
             .set("fetch.queue.backoff.ms", "5")
             .set("fetch.wait.max.ms", "100")
             .set("fetch.error.backoff.ms", "100");
@@ -81,10 +78,6 @@ impl Broker {
         Ok(Broker { config, address: kafka.brokers.clone() })
     }
 
-    pub fn consumer(&self, topics: &[&str]) -> Result<Consumer> {
-        Consumer::new(&self.config, topics)
-    }
-
     fn asking(&self) -> Result<BaseConsumer<Quiet>> {
         self.config.create_with_context(Quiet).map_err(|e| match e {
             KafkaError::ClientConfig(_, reason, name, value) => {
@@ -97,6 +90,11 @@ impl Broker {
     fn unreachable(&self, error: KafkaError) -> Error {
         Error::outside(format!("the Kafka broker {} does not answer: {error}", self.address))
             .hint("check kafka.brokers, the network, and kafka.properties for TLS and SASL")
+    }
+
+    /// Fails unless a broker answers within this time.
+    pub fn ensure_answers(&self, within: Duration) -> Result<()> {
+        self.asking()?.fetch_metadata(None, within).map(|_| ()).map_err(|e| self.unreachable(e))
     }
 
     /// All partitions of these topics. A topic that the broker does not have is an error.
@@ -119,10 +117,6 @@ impl Broker {
             .collect())
     }
 
-    pub fn range(&self, partition: &Partition) -> Result<Range> {
-        self.range_with(&self.asking()?, partition)
-    }
-
     /// Where each partition ends now.
     pub fn ends(&self, partitions: &[Partition]) -> Result<BTreeMap<Partition, Range>> {
         let client = self.asking()?;
@@ -140,23 +134,15 @@ impl Broker {
     }
 }
 
-/// Whether reading can go on at `next`; if not, what has happened to the topic, and what to do.
-pub fn ensure_continues(partition: &Partition, next: i64, range: Range) -> Result<()> {
-    let name = format!("{} partition {}", partition.topic, partition.partition);
-    if next < range.low {
-        return Err(Error::outside(format!(
-            "{name}: {} records were deleted before they were ingested: the table goes on at offset {next}, the topic begins at {}",
-            range.low - next,
-            range.low
-        ))
-        .hint("Kafka's retention was shorter than the time ingest was away; nothing more is ingested until somebody decides"));
+impl Kafka for Broker {
+    type Feed = Consumer;
+
+    fn subscribe(&self, topics: &[&str]) -> Result<Consumer> {
+        Consumer::new(&self.config, topics)
     }
-    if next > range.high {
-        return Err(Error::outside(format!(
-            "{name}: the table goes on at offset {next}, but the topic ends at {}: it was deleted and made again",
-            range.high
-        ))
-        .hint("ingest into a new table (another contract name), or restore the topic"));
+
+    /// Blocks its thread, which is the session's own.
+    async fn ranges(&self, partitions: &[Partition]) -> Result<BTreeMap<Partition, Range>> {
+        self.ends(partitions)
     }
-    Ok(())
 }

@@ -5,38 +5,28 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use chrono::NaiveDate;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
-use super::consumer::Partition;
+use super::feed::Partition;
+use super::metrics::TopicMetrics;
 use crate::contracts::bronze::INGEST_DATE;
 use crate::error::{Error, Result};
 use crate::lake::Table;
-use crate::lake::commit::{Commit, Outcome, commit};
+use crate::lake::commit::{Commit, Outcome, Passed, commit};
 use crate::lake::log::{Add, Txn};
 use crate::lake::write::TableWriter;
+use crate::runtime::{self, Mistake, Task, planted};
 
 /// Chunks waiting for the encoder. With a chunk's size this bounds what is in flight.
 const QUEUED_CHUNKS: usize = 8;
 /// Readers replay at most this many commits. The checkpoint is written beside ingest, not before its next commit.
 const CHECKPOINT_EVERY: u64 = 100;
-
-/// Totals of one run, read by whoever shows progress.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Records taken from Kafka, committed or not.
-    pub taken: AtomicU64,
-    pub rows: AtomicU64,
-    pub rejected: AtomicU64,
-    pub bytes: AtomicU64,
-    pub commits: AtomicU64,
-}
 
 pub enum Work {
     Rows { batch: RecordBatch, day: NaiveDate },
@@ -63,8 +53,9 @@ pub struct Settled {
 /// The way of one topic's rows into its table.
 pub struct Flow {
     pub work: mpsc::Sender<Work>,
-    encoder: JoinHandle<()>,
-    committer: JoinHandle<()>,
+    pub metrics: Arc<TopicMetrics>,
+    encoder: Task,
+    committer: Task,
 }
 
 impl Flow {
@@ -74,15 +65,20 @@ impl Flow {
         schema: SchemaRef,
         version: u64,
         patience: Duration,
-        counters: Arc<Counters>,
-        settled: std::sync::mpsc::Sender<Settled>,
+        metrics: Arc<TopicMetrics>,
+        settled: mpsc::UnboundedSender<Settled>,
     ) -> Flow {
         let (work, queue) = mpsc::channel(QUEUED_CHUNKS);
         // One complete file may wait while another is being committed.
         let (files, complete) = mpsc::channel(1);
-        let encoder = tokio::spawn(encode(table.clone(), schema, queue, files));
-        let committer = Committer { topic: topic.to_owned(), table, version, patience, counters, settled };
-        Flow { work, encoder, committer: tokio::spawn(committer.run(complete)) }
+        metrics.held.queued.store(0, Ordering::Relaxed);
+        metrics.held.writer.store(0, Ordering::Relaxed);
+        let encoder =
+            Encoder { table: table.clone(), schema, metrics: metrics.clone(), open: None, done: Ok(Vec::new()) };
+        let encoder = runtime::spawn(encoder.run(queue, files));
+        let (topic, passed) = (topic.to_owned(), Arc::default());
+        let committer = Committer { topic, table, version, patience, metrics: metrics.clone(), passed, settled };
+        Flow { work, metrics, encoder, committer: runtime::spawn(committer.run(complete)) }
     }
 
     /// Ends both tasks; what is not committed is dropped and will be read from Kafka again.
@@ -91,62 +87,71 @@ impl Flow {
         self.encoder.abort();
         self.committer.abort();
         // The tasks hold the table; waiting for them keeps a next session from meeting a commit of this one.
-        let _ = tokio::join!(self.encoder, self.committer);
+        self.encoder.await;
+        self.committer.await;
     }
 }
 
 type Complete = (Result<Vec<Add>>, Flush);
 
-async fn encode(table: Table, schema: SchemaRef, mut queue: mpsc::Receiver<Work>, files: mpsc::Sender<Complete>) {
-    let mut open: Option<(NaiveDate, TableWriter)> = None;
-    let mut done: Result<Vec<Add>> = Ok(Vec::new());
-    while let Some(work) = queue.recv().await {
-        match work {
-            Work::Rows { batch, day } => {
-                if done.is_ok()
-                    && let Err(e) = add_rows(&table, &schema, &mut open, &mut done, batch, day).await
-                {
-                    done = Err(e);
+struct Encoder {
+    table: Table,
+    schema: SchemaRef,
+    metrics: Arc<TopicMetrics>,
+    open: Option<(NaiveDate, TableWriter)>,
+    done: Result<Vec<Add>>,
+}
+
+impl Encoder {
+    async fn run(mut self, mut queue: mpsc::Receiver<Work>, files: mpsc::Sender<Complete>) {
+        while let Some(work) = queue.recv().await {
+            match work {
+                Work::Rows { batch, day } => {
+                    let bytes = batch.get_array_memory_size();
+                    if self.done.is_ok()
+                        && let Err(e) = self.add_rows(batch, day).await
+                        && !planted(Mistake::LostFileIgnored)
+                    {
+                        self.done = Err(e);
+                    }
+                    self.metrics.held.queued.fetch_sub(bytes, Ordering::Relaxed);
+                }
+                Work::Flush(flush) => {
+                    if !planted(Mistake::OpenFileCarriedOver) || flush.rows > 3 {
+                        self.close().await;
+                    }
+                    if files.send((std::mem::replace(&mut self.done, Ok(Vec::new())), flush)).await.is_err() {
+                        return;
+                    }
                 }
             }
-            Work::Flush(flush) => {
-                close(&mut open, &mut done).await;
-                if files.send((std::mem::replace(&mut done, Ok(Vec::new())), flush)).await.is_err() {
-                    return;
-                }
-            }
+            let held = self.open.as_ref().map_or(0, |(_, writer)| writer.memory());
+            self.metrics.held.writer.store(held, Ordering::Relaxed);
         }
     }
-}
 
-async fn add_rows(
-    table: &Table,
-    schema: &SchemaRef,
-    open: &mut Option<(NaiveDate, TableWriter)>,
-    done: &mut Result<Vec<Add>>,
-    batch: RecordBatch,
-    day: NaiveDate,
-) -> Result<()> {
-    // A file belongs to one day; at midnight a commit has two.
-    if open.as_ref().is_some_and(|(current, _)| *current != day) {
-        close(open, done).await;
+    async fn add_rows(&mut self, batch: RecordBatch, day: NaiveDate) -> Result<()> {
+        // A file belongs to one day; at midnight a commit has two.
+        if self.open.as_ref().is_some_and(|(current, _)| *current != day) {
+            self.close().await;
+        }
+        if self.open.is_none() {
+            let values = BTreeMap::from([(INGEST_DATE.to_owned(), Some(day.to_string()))]);
+            self.open = Some((day, TableWriter::new(&self.table, self.schema.clone(), values)?));
+        }
+        match &mut self.open {
+            Some((_, writer)) => writer.write(&batch).await,
+            None => Ok(()),
+        }
     }
-    if open.is_none() {
-        let values = BTreeMap::from([(INGEST_DATE.to_owned(), Some(day.to_string()))]);
-        *open = Some((day, TableWriter::new(table, schema.clone(), values)?));
-    }
-    match open {
-        Some((_, writer)) => writer.write(&batch).await,
-        None => Ok(()),
-    }
-}
 
-async fn close(open: &mut Option<(NaiveDate, TableWriter)>, done: &mut Result<Vec<Add>>) {
-    if let Some((_, writer)) = open.take() {
-        match (writer.close().await, done.as_mut()) {
-            (Ok(files), Ok(done)) => done.extend(files),
-            (Err(e), Ok(_)) => *done = Err(e),
-            (_, Err(_)) => {}
+    async fn close(&mut self) {
+        if let Some((_, writer)) = self.open.take() {
+            match (writer.close().await, self.done.as_mut()) {
+                (Ok(files), Ok(done)) => done.extend(files),
+                (Err(e), Ok(_)) if !planted(Mistake::LostFileIgnored) => self.done = Err(e),
+                _ => {}
+            }
         }
     }
 }
@@ -156,8 +161,9 @@ struct Committer {
     table: Table,
     version: u64,
     patience: Duration,
-    counters: Arc<Counters>,
-    settled: std::sync::mpsc::Sender<Settled>,
+    metrics: Arc<TopicMetrics>,
+    passed: Arc<Passed>,
+    settled: mpsc::UnboundedSender<Settled>,
 }
 
 impl Committer {
@@ -169,6 +175,12 @@ impl Committer {
                 Err(e) => Err(e),
             };
             let goes_on = matches!(outcome, Ok(Outcome::Committed { .. }));
+            let (outcome, goes_on) = match outcome {
+                Err(_) if planted(Mistake::GoOnAfterFailure) => {
+                    (Ok(Outcome::Committed { version: self.version }), true)
+                }
+                outcome => (outcome, goes_on),
+            };
             // After anything but success the session starts over: later files rely on this commit.
             if self.settled.send(Settled { topic: self.topic.clone(), next, outcome }).is_err() || !goes_on {
                 return;
@@ -182,19 +194,35 @@ impl Committer {
             .parameter("topic", self.topic.as_str())
             .parameter("rows", flush.rows)
             .parameter("rejected", flush.rejected);
+        change.tally = self.metrics.tally.clone();
+        change.passed = self.passed.clone();
         change.adds = files;
         change.marks = flush.marks;
         change.read_at = flush.read_at;
-        let outcome = commit(&self.table, Some(self.version), &change, self.patience).await?;
+        let mut outcome = commit(&self.table, Some(self.version), &change, self.patience).await;
+        if outcome.is_err() && planted(Mistake::DeleteAfterUnknown) {
+            let _ = self.table.delete_files(change.adds.iter().map(|a| a.path.clone()).collect()).await;
+        }
+        if let Ok(Outcome::Fenced { version, .. }) = &outcome
+            && planted(Mistake::FencedTakenForDone)
+        {
+            outcome = Ok(Outcome::Committed { version: *version });
+        }
+        let outcome = outcome?;
         match outcome {
             Outcome::Committed { version } => {
                 self.version = version;
-                self.counters.rows.fetch_add(flush.rows - flush.rejected, Ordering::Relaxed);
-                self.counters.rejected.fetch_add(flush.rejected, Ordering::Relaxed);
-                self.counters.bytes.fetch_add(flush.bytes, Ordering::Relaxed);
-                self.counters.commits.fetch_add(1, Ordering::Relaxed);
+                let metrics = &self.metrics;
+                metrics.rows.fetch_add(flush.rows - flush.rejected, Ordering::Relaxed);
+                metrics.rejected.fetch_add(flush.rejected, Ordering::Relaxed);
+                metrics.bytes.fetch_add(flush.bytes, Ordering::Relaxed);
+                metrics.files.fetch_add(change.adds.len() as u64, Ordering::Relaxed);
+                let bytes = change.adds.iter().map(|a| u64::try_from(a.size).unwrap_or(0)).sum();
+                metrics.file_bytes.fetch_add(bytes, Ordering::Relaxed);
+                metrics.commits.fetch_add(1, Ordering::Relaxed);
+                metrics.last_commit_ms.store(runtime::utc_now().timestamp_millis(), Ordering::Relaxed);
                 tracing::debug!(table = %self.table.name, version, rows = flush.rows, "committed");
-                if version % CHECKPOINT_EVERY == 0 {
+                if version % CHECKPOINT_EVERY == 0 && !cfg!(test) {
                     let table = self.table.clone();
                     tokio::spawn(async move {
                         if let Err(e) = table.checkpoint(version).await {
@@ -204,6 +232,7 @@ impl Committer {
                 }
             }
             Outcome::Fenced { .. } | Outcome::Conflict { .. } => {
+                self.metrics.fenced.fetch_add(1, Ordering::Relaxed);
                 // Nothing names these files. A daemon that may not delete leaves them to vacuum.
                 let files = change.adds.iter().map(|a| a.path.clone()).collect();
                 if let Err(e) = self.table.delete_files(files).await {

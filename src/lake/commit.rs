@@ -6,11 +6,12 @@
 //! another writer's entry is checked against what we rely on, and only a version that is still free is tried again.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arrow::datatypes::Schema;
 use bytes::Bytes;
-use chrono::Utc;
 use object_store::{PutMode, PutOptions};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -19,6 +20,7 @@ use super::log::{self, Action, Add, Remove, Txn};
 use super::snapshot::KEY_PROPERTY;
 use super::{Table, schema, store};
 use crate::error::{Error, Result};
+use crate::runtime::{self, Mistake, planted};
 
 /// Waits between tries grow to this. Jitter keeps two writers from meeting again and again.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -35,9 +37,46 @@ pub struct Commit {
     pub removes: Vec<Remove>,
     /// Marks to set. Each is also a fence: should anyone else move one of them in between, this commit does not happen.
     pub marks: Vec<Txn>,
-    /// The versions at which marks were read, where that was later than the version the commit builds on: who moved
-    /// one up to then stands in nobody's way.
+    /// The versions at which marks were read, where that was not the version that the commit builds on. Who moved one
+    /// up to then stands in nobody's way. If it was earlier, `passed` has to tell of what lies between.
     pub read_at: HashMap<String, u64>,
+    /// Shared by the commits of one writer that build on each other.
+    pub passed: Arc<Passed>,
+    pub tally: Arc<Tally>,
+}
+
+/// The marks that other writers set in entries which a writer's commits have passed over, with their versions: its next
+/// commit begins behind those entries, and may carry marks that were read before them. It holds one number a mark.
+#[derive(Debug, Default)]
+pub struct Passed(Mutex<HashMap<String, u64>>);
+
+impl Passed {
+    fn note(&self, entry: &log::Commit) {
+        let mut passed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for action in &entry.actions {
+            if let Action::Txn(txn) = action {
+                passed.insert(txn.app_id.clone(), entry.version);
+            }
+        }
+    }
+
+    /// A mark that was moved after it was read.
+    fn moved(&self, commit: &Commit) -> Option<Outcome> {
+        let passed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        commit.marks.iter().find_map(|mark| {
+            let (version, read) = (*passed.get(&mark.app_id)?, *commit.read_at.get(&mark.app_id)?);
+            (version > read).then(|| Outcome::Fenced { version, mark: mark.app_id.clone() })
+        })
+    }
+}
+
+/// What stood in the way of commits before they ended, for whoever counts it.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Versions that another writer took first.
+    pub conflicts: AtomicU64,
+    /// Tries after an error of the store.
+    pub retries: AtomicU64,
 }
 
 /// How a commit ended, once the log has said so.
@@ -61,7 +100,7 @@ pub enum Outcome {
 impl Commit {
     pub fn new(operation: &'static str) -> Self {
         Commit {
-            id: Uuid::new_v4(),
+            id: runtime::new_id(),
             operation,
             parameters: Map::new(),
             metadata: None,
@@ -69,6 +108,8 @@ impl Commit {
             removes: Vec::new(),
             marks: Vec::new(),
             read_at: HashMap::new(),
+            passed: Arc::default(),
+            tally: Arc::default(),
         }
     }
 
@@ -103,7 +144,7 @@ impl Commit {
             "schemaString": schema::delta_schema(columns)?,
             "partitionColumns": partition_columns,
             "configuration": configuration,
-            "createdTime": Utc::now().timestamp_millis(),
+            "createdTime": runtime::utc_now().timestamp_millis(),
         }));
         Ok(self)
     }
@@ -114,7 +155,7 @@ impl Commit {
 
     fn entry(&self, creates: bool) -> Result<Bytes> {
         let mut lines = vec![json!({ "commitInfo": {
-            "timestamp": Utc::now().timestamp_millis(),
+            "timestamp": runtime::utc_now().timestamp_millis(),
             "operation": self.operation,
             "operationParameters": self.parameters,
             "isBlindAppend": self.removes.is_empty(),
@@ -144,9 +185,15 @@ impl Commit {
     /// What in another writer's entry keeps ours from following it, if anything.
     fn obstacle(&self, other: &log::Commit) -> Option<Outcome> {
         let version = other.version;
-        let marks: HashSet<&str> = self.marks.iter().map(|m| m.app_id.as_str()).collect();
+        let fences = match (planted(Mistake::NoFence), planted(Mistake::OneFence)) {
+            (true, _) => 0,
+            (_, true) => 1,
+            _ => usize::MAX,
+        };
+        let marks: HashSet<&str> = self.marks.iter().take(fences).map(|m| m.app_id.as_str()).collect();
         let removed: HashSet<&str> = self.removes.iter().map(|r| r.path.as_str()).collect();
-        let moved_since = |mark: &str| self.read_at.get(mark).is_none_or(|read| version > *read);
+        let blind = u64::from(planted(Mistake::FenceOneTooLate));
+        let moved_since = |mark: &str| self.read_at.get(mark).is_none_or(|read| version > *read + blind);
         let conflict = |why: String| Some(Outcome::Conflict { version, why });
         let mut changes_data = false;
         for action in &other.actions {
@@ -176,34 +223,48 @@ impl Commit {
 /// An error means that the store could not tell within `patience`; the commit may have happened or may still happen.
 /// Calling again with the same [`Commit`] is safe, and so is reading the marks from the table and starting over.
 pub async fn commit(table: &Table, read_version: Option<u64>, commit: &Commit, patience: Duration) -> Result<Outcome> {
-    let started = Instant::now();
+    let started = runtime::now();
     let mut wait = FIRST_WAIT;
     let mut version = read_version.map_or(0, |v| v + 1);
     let entry = commit.entry(read_version.is_none())?;
+    if let Some(fenced) = commit.passed.moved(commit).filter(|_| !planted(Mistake::PassedForgotten)) {
+        return Ok(fenced);
+    }
     loop {
         let path = table.path_of(&log::entry_name(version));
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let mode = if planted(Mistake::OverwriteEntry) { PutMode::Overwrite } else { PutMode::Create };
+        let options = PutOptions { mode, ..PutOptions::default() };
         let error = match table.store().put_opts(&path, entry.clone().into(), options).await {
             Ok(_) => return Ok(Outcome::Committed { version }),
             Err(e) => e,
         };
         let taken =
             matches!(error, object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. });
+        if planted(Mistake::RetryWithoutReading) && !taken || planted(Mistake::TakenMeansAnother) && taken {
+            version += 1;
+            continue;
+        }
         let mut failure = store::error("write", &path, error);
         let mut moved = false;
         // Whatever the error was, the log decides.
         loop {
             match table.commit_entry(version).await {
-                Ok(Some(entry)) if entry.id() == Some(commit.id.to_string().as_str()) => {
+                Ok(Some(entry))
+                    if entry.id() == Some(commit.id.to_string().as_str()) || planted(Mistake::AnyEntryIsOurs) =>
+                {
                     return Ok(Outcome::Committed { version });
                 }
                 Ok(Some(entry)) => {
                     if read_version.is_none() {
                         return Ok(Outcome::Conflict { version, why: "the table was made by another writer".into() });
                     }
-                    if let Some(obstacle) = commit.obstacle(&entry) {
+                    if let Some(obstacle) = commit.obstacle(&entry)
+                        && (moved || !planted(Mistake::UncheckedEntry))
+                    {
                         return Ok(obstacle);
                     }
+                    commit.passed.note(&entry);
+                    commit.tally.conflicts.fetch_add(1, Ordering::Relaxed);
                     version += 1;
                     moved = true;
                 }
@@ -216,7 +277,7 @@ pub async fn commit(table: &Table, read_version: Option<u64>, commit: &Commit, p
             }
         }
         if !moved {
-            if started.elapsed() >= patience {
+            if runtime::now().duration_since(started) >= patience {
                 return Err(failure.context(format!(
                     "{}: whether version {version} was committed is not known, as the store does not say",
                     table.name
@@ -225,7 +286,8 @@ pub async fn commit(table: &Table, read_version: Option<u64>, commit: &Commit, p
             if !taken {
                 tracing::warn!(table = %table.name, version, error = %failure, "commit is not settled yet; trying again");
             }
-            tokio::time::sleep(wait.mul_f64(rand::random_range(0.5..1.0))).await;
+            commit.tally.retries.fetch_add(1, Ordering::Relaxed);
+            runtime::sleep(wait.mul_f64(0.5 + runtime::chance() / 2.0)).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
     }

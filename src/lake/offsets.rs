@@ -1,12 +1,13 @@
 //! How far a partition has come, as the Bronze table itself records it.
 //!
-//! Each commit of rows sets four Delta transactions (`txn`) per (topic, partition): the next offset, which is the fence
+//! Each commit of rows sets Delta transactions (`txn`) per (topic, partition): the next offset, which is the fence
 //! of exactly-once; the first offset ever taken; and how many offsets since then made no row, because they were
-//! tombstones or because Kafka passed over them. From these and the rows alone `verify` proves that nothing is missing.
+//! tombstones or because Kafka passed over them, or because they were lost and somebody said so. From these and the rows alone `verify` proves that nothing is missing.
 
 use std::collections::HashMap;
 
 use super::log::Txn;
+use crate::runtime::{Mistake, planted};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Marks {
@@ -15,6 +16,8 @@ pub struct Marks {
     pub first: Option<i64>,
     pub tombstones: i64,
     pub gaps: i64,
+    /// Offsets whose records Kafka deleted before they were ingested, and that somebody accepted to be lost.
+    pub lost: i64,
 }
 
 fn id(what: &str, topic: &str, partition: i32) -> String {
@@ -29,6 +32,7 @@ impl Marks {
             first: get("first"),
             tombstones: get("tombstones").unwrap_or(0),
             gaps: get("gaps").unwrap_or(0),
+            lost: get("lost").unwrap_or(0),
         }
     }
 
@@ -48,9 +52,10 @@ impl Marks {
     pub fn to_log(self, topic: &str, partition: i32) -> impl Iterator<Item = Txn> {
         let marks = [
             ("next", self.next),
-            ("first", self.first),
+            ("first", self.first.filter(|_| !planted(Mistake::FirstForgotten))),
             ("tombstones", Some(self.tombstones)),
             ("gaps", Some(self.gaps)),
+            ("lost", Some(self.lost).filter(|lost| *lost > 0)),
         ];
         let topic = topic.to_owned();
         marks.into_iter().filter_map(move |(what, value)| {
@@ -60,11 +65,11 @@ impl Marks {
 
     /// Takes the record at `offset`, or says that it was taken before.
     pub fn accept(&mut self, offset: i64) -> bool {
-        if self.next.is_some_and(|next| offset < next) {
+        if self.next.is_some_and(|next| offset < next) && !planted(Mistake::TakeAgain) {
             return false;
         }
         self.skip_to(offset);
-        self.next = Some(offset.saturating_add(1));
+        self.next = Some(offset.saturating_add(i64::from(!planted(Mistake::LastInsteadOfNext))));
         true
     }
 
@@ -77,7 +82,7 @@ impl Marks {
                 true
             }
             Some(next) if offset > next => {
-                self.gaps += offset - next;
+                self.gaps += if planted(Mistake::GapsNotCounted) { 0 } else { offset - next };
                 self.next = Some(offset);
                 true
             }
@@ -85,10 +90,18 @@ impl Marks {
         }
     }
 
+    /// Gives up everything before `offset`, and says how much that is.
+    pub fn lose_up_to(&mut self, offset: i64) -> i64 {
+        let lost = self.next.map_or(0, |next| (offset - next).max(0));
+        self.lost += lost;
+        self.next = self.next.map(|next| next + lost);
+        lost
+    }
+
     /// How many rows the table must have of this partition.
     pub fn rows_owed(&self) -> i64 {
         match (self.first, self.next) {
-            (Some(first), Some(next)) => next - first - self.tombstones - self.gaps,
+            (Some(first), Some(next)) => next - first - self.tombstones - self.gaps - self.lost,
             _ => 0,
         }
     }
@@ -104,13 +117,13 @@ mod tests {
         assert!(marks.accept(5) && marks.accept(6) && marks.accept(9));
         assert!(!marks.accept(9), "a record handed over twice is taken once");
         assert!(marks.skip_to(12) && !marks.skip_to(12));
-        assert_eq!(marks, Marks { first: Some(5), next: Some(12), tombstones: 0, gaps: 4 });
+        assert_eq!(marks, Marks { first: Some(5), next: Some(12), gaps: 4, ..Marks::default() });
         assert_eq!(marks.rows_owed(), 3);
     }
 
     #[test]
     fn marks_survive_the_log() {
-        let marks = Marks { first: Some(0), next: Some(7), tombstones: 2, gaps: 1 };
+        let marks = Marks { first: Some(0), next: Some(17), tombstones: 2, gaps: 1, lost: 10 };
         let log = marks.to_log("a:b", 3).map(|t| (t.app_id, t.version)).collect();
         assert_eq!(Marks::from_log(&log, "a:b", 3), marks);
         assert_eq!(Marks::partitions(&log), [("a:b".to_owned(), 3)]);

@@ -66,6 +66,9 @@ fn open_s3(config: &LakeConfig, url: Url) -> Result<(Url, Arc<dyn ObjectStore>)>
 
 const REFUSED: &str = "the store refuses: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the policy of that user";
 
+const READ_ONLY: &str = "the folder cannot be written by this user";
+const NO_BUCKET: &str = "the bucket does not exist; minio/setup.sh makes it";
+
 /// An error of the store, told by what the user can do about it.
 pub fn error(doing: &str, path: &Path, error: object_store::Error) -> Error {
     use object_store::Error as Store;
@@ -80,14 +83,16 @@ pub fn error(doing: &str, path: &Path, error: object_store::Error) -> Error {
         _ if text.contains("No space left") || text.contains("StorageFull") => {
             Some("the disk is full; nothing was lost: free some space and start again")
         }
-        _ if text.contains("Permission denied") || text.contains("Read-only file system") => {
-            Some("the folder cannot be written by this user")
-        }
-        _ if text.contains("NoSuchBucket") => Some("the bucket does not exist; minio/setup.sh makes it"),
+        _ if text.contains("Permission denied") || text.contains("Read-only file system") => Some(READ_ONLY),
+        _ if text.contains("NoSuchBucket") => Some(NO_BUCKET),
         _ if text.contains("connect") => Some("the store does not answer; check lake.endpoint and the network"),
         _ => None,
     };
     let error = Error::outside(what).because(error);
+    let error = match hint {
+        Some(REFUSED | READ_ONLY | NO_BUCKET) => error.lasting(),
+        _ => error,
+    };
     match hint {
         Some(hint) => error.hint(hint),
         None => error,

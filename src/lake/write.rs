@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
-use chrono::Utc;
 use futures::future::BoxFuture;
 use object_store::buffered::BufWriter;
 use parquet::arrow::AsyncArrowWriter;
@@ -23,6 +22,7 @@ use uuid::Uuid;
 use super::log::Add;
 use super::{Table, stats};
 use crate::error::{Error, Result};
+use crate::runtime;
 
 /// Files roll over at this size: large enough to scan well, small enough to rewrite.
 const TARGET_FILE_BYTES: usize = 128 << 20;
@@ -107,7 +107,7 @@ impl TableWriter {
     }
 
     fn start_file(&self) -> Result<OpenFile> {
-        let path = format!("{}part-{}.parquet", self.folder, Uuid::new_v4());
+        let path = format!("{}part-{}.parquet", self.folder, runtime::new_id());
         let upload = BufWriter::with_capacity(self.table.store().clone(), self.table.path_of(&path), UPLOAD_PART_BYTES);
         // Readers take the types from the Delta schema; Arrow's own copy of it would only bind them to ours.
         let options = parquet::arrow::arrow_writer::ArrowWriterOptions::new()
@@ -126,7 +126,7 @@ impl TableWriter {
             path: file.path,
             partition_values: self.partition_values.clone(),
             size: i64::try_from(file.writer.bytes_written()).unwrap_or(i64::MAX),
-            modification_time: Utc::now().timestamp_millis(),
+            modification_time: runtime::utc_now().timestamp_millis(),
             data_change: true,
         });
         Ok(())

@@ -25,6 +25,7 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use proptest::test_runner::Config;
 use serde_json::Value;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -77,7 +78,10 @@ impl Inside {
             ..build::Options::default()
         };
         let engine = self.engine();
-        let summary = build::run(&engine, project, &self.contracts, &options, start(), &mut |_| {}).await.unwrap();
+        let summary =
+            build::run(&engine, project, &self.contracts, &options, start(), watch::channel(false).1, &mut |_| {})
+                .await
+                .unwrap();
         let failed: Vec<_> = summary.results.iter().filter(|r| r.status.is_failure()).collect();
         assert!(failed.is_empty(), "{failed:#?}");
         summary

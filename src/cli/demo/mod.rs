@@ -11,7 +11,6 @@ mod summary;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
@@ -24,7 +23,7 @@ use crate::build::Options as BuildOptions;
 use crate::contracts;
 use crate::error::{Error, Result};
 use crate::generate::{Crm, Events, Settings};
-use crate::ingest::{self, Counters};
+use crate::ingest::{self, Metrics};
 use crate::load;
 use crate::models::{self, Project};
 use place::Place;
@@ -78,18 +77,19 @@ async fn play(world: &mut World, arguments: &Arguments, place: &Place) -> Result
     // Kept until everything that talks to it has ended.
     let broker = broker::start(&contracts)?;
     world.config.kafka.brokers = broker.address();
+    world.config.ingest.metrics_address = "127.0.0.1:0".to_owned();
     eprintln!("a broker on {} and a lake in {}\n", broker.address(), arguments.dir.display());
     let crm_contract = super::load::find(&contracts, "crm_customers")?.clone();
 
-    let counters = Arc::new(Counters::default());
+    let metrics = Arc::new(Metrics::default());
     let (stop, stopped) = watch::channel(false);
     let daemon = {
-        let (lake, config, counters) = (world.lake()?, world.config.clone(), counters.clone());
-        let options = ingest::Options { topics: Vec::new(), until_caught_up: false };
-        tokio::spawn(async move { ingest::run(&lake, &config, contracts, options, stopped, counters).await })
+        let (lake, config, metrics) = (world.lake()?, world.config.clone(), metrics.clone());
+        let options = ingest::Options::default();
+        tokio::spawn(async move { ingest::run(&lake, &config, contracts, options, stopped, metrics).await })
     };
     let crm = Crm::new(&settings)?;
-    let mut stream = Stream::new(Events::new(&settings, arguments.events)?, &broker.address(), counters.clone())?;
+    let mut stream = Stream::new(Events::new(&settings, arguments.events)?, &broker.address(), metrics.clone())?;
     let mut rounds = Vec::new();
     for batch in 1..=BATCHES {
         let began = Instant::now();
@@ -128,7 +128,7 @@ async fn play(world: &mut World, arguments: &Arguments, place: &Place) -> Result
     let _ = stop.send(true);
     ended(daemon).await?;
     drop(stream);
-    let landed = counters.rows.load(Ordering::Relaxed) + counters.rejected.load(Ordering::Relaxed);
+    let landed = metrics.rows() + metrics.rejected();
     if landed != arguments.events {
         return Err(Error::bug(format!("{} events were sent, {landed} landed", arguments.events)));
     }
@@ -148,7 +148,7 @@ async fn build_all(world: &World, project: &Project) -> Result<Times> {
     let bar = progress(project.order().len() as u64, "building");
     let mut times = Times::default();
     let options = BuildOptions::default();
-    let summary = build::execute(world, project, &options, Utc::now(), &mut |result| {
+    let summary = build::execute(world, project, &options, Utc::now(), watch::channel(false).1, &mut |result| {
         bar.inc(1);
         match result.relation.split('.').next() {
             Some("silver") => times.silver += result.elapsed,

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
 use crate::generate::{Events, Producer};
-use crate::ingest::Counters;
+use crate::ingest::Metrics;
 
 /// The embedded broker keeps 5 MiB a partition and drops what is older. So no more than this many events may be on
 /// their way: even if all were of one key they would be fewer bytes.
@@ -20,13 +20,13 @@ const STANDSTILL: Duration = Duration::from_secs(60);
 pub struct Stream {
     events: Events,
     producer: Producer,
-    counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
     sent: u64,
 }
 
 impl Stream {
-    pub fn new(events: Events, brokers: &str, counters: Arc<Counters>) -> Result<Stream> {
-        Ok(Stream { events, producer: Producer::new(brokers, [])?, counters, sent: 0 })
+    pub fn new(events: Events, brokers: &str, metrics: Arc<Metrics>) -> Result<Stream> {
+        Ok(Stream { events, producer: Producer::new(brokers, [])?, metrics, sent: 0 })
     }
 
     pub fn sent(&self) -> u64 {
@@ -36,7 +36,7 @@ impl Stream {
     /// Sends events until so many are sent in all, and waits until they are committed.
     pub async fn send_until(&mut self, total: u64, bar: &ProgressBar, daemon: &JoinHandle<Result<()>>) -> Result<()> {
         while self.sent < total {
-            let taken = self.counters.taken.load(Ordering::Relaxed);
+            let taken = self.metrics.taken.load(Ordering::Relaxed);
             let room = UNREAD.saturating_sub(self.sent.saturating_sub(taken)).min(total - self.sent);
             if room < UNREAD / 4 && room < total - self.sent {
                 self.wait_for(daemon, |c| c.taken.load(Ordering::Relaxed) > taken).await?;
@@ -52,13 +52,12 @@ impl Stream {
             bar.inc(room);
         }
         tokio::task::block_in_place(|| self.producer.flush(STANDSTILL))?;
-        self.wait_for(daemon, move |c| c.rows.load(Ordering::Relaxed) + c.rejected.load(Ordering::Relaxed) >= total)
-            .await
+        self.wait_for(daemon, move |c| c.rows() + c.rejected() >= total).await
     }
 
-    async fn wait_for(&self, daemon: &JoinHandle<Result<()>>, reached: impl Fn(&Counters) -> bool) -> Result<()> {
+    async fn wait_for(&self, daemon: &JoinHandle<Result<()>>, reached: impl Fn(&Metrics) -> bool) -> Result<()> {
         let began = Instant::now();
-        while !reached(&self.counters) {
+        while !reached(&self.metrics) {
             if daemon.is_finished() || began.elapsed() > STANDSTILL {
                 return Err(Error::bug("ingest does not take the demo's events"));
             }
