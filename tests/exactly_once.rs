@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::world::World;
-use crate::world::real::{Acknowledged, Record, Running, variable, wait_until};
+use crate::world::real::{Acknowledged, Record, Running, readings, variable, wait_until};
 
 /// The least that Kafka lets a group choose: how long a killed daemon is waited for.
 const SESSION_TIMEOUT_MS: &str = "6000";
@@ -22,14 +22,6 @@ const BROKEN: &[(&[u8], &str)] = &[
     (b"{\"duration_seconds\": 99999999999}", "out_of_range"),
     (b"{\"call_start_timestamp\": \"yesterday\"}", "bad_timestamp"),
 ];
-
-/// A small table, for tests that care for offsets only.
-fn readings(world: World, partitions: i32) -> (World, String) {
-    let topic = world.topic("readings", partitions);
-    let contract =
-        format!("CREATE TABLE readings (n BIGINT) WITH (topic = '{topic}', format = 'json', timezone = 'UTC');");
-    (world.contract("readings", &contract), topic)
-}
 
 fn numbered(numbers: std::ops::Range<usize>) -> Vec<Record> {
     numbers.map(|n| Record::new(format!("{{\"n\": {n}}}"))).collect()

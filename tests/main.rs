@@ -11,4 +11,5 @@ mod policies;
 mod rooms;
 mod scd2;
 mod shell;
+mod trouble;
 mod world;

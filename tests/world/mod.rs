@@ -3,6 +3,7 @@
 pub mod broker;
 pub mod faulty;
 pub mod inside;
+pub mod proxy;
 pub mod real;
 
 use std::collections::BTreeMap;
@@ -68,6 +69,10 @@ impl World {
     /// Reads from and writes to this broker.
     pub fn with_brokers(self, brokers: &str) -> World {
         self.with("MEDALLION_KAFKA__BROKERS", brokers)
+    }
+
+    pub fn setting(&self, variable: &str) -> &str {
+        &self.environment[variable]
     }
 
     pub fn lake(&self) -> &str {

@@ -22,6 +22,14 @@ pub fn unique(name: &str) -> String {
     format!("{name}-{}", uuid::Uuid::new_v4().simple())
 }
 
+/// A small table, for tests that care for offsets only.
+pub fn readings(world: World, partitions: i32) -> (World, String) {
+    let topic = world.topic("readings", partitions);
+    let contract =
+        format!("CREATE TABLE readings (n BIGINT) WITH (topic = '{topic}', format = 'json', timezone = 'UTC');");
+    (world.contract("readings", &contract), topic)
+}
+
 /// Waits for something to become true, as long as it takes within reason.
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();
@@ -81,6 +89,64 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A broker of a test's own, for one that ends it.
+pub struct Broker {
+    folder: tempfile::TempDir,
+    address: String,
+    server: Option<Running>,
+}
+
+impl Broker {
+    pub fn start() -> Broker {
+        let folder = tempfile::tempdir().unwrap();
+        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (port, controller) = (free(), free());
+        let properties = format!(
+            "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
+             controller.listener.names=CONTROLLER\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+             log.dirs={}\noffsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n\
+             group.initial.rebalance.delay.ms=0\n",
+            folder.path().join("log").display()
+        );
+        std::fs::write(folder.path().join("kafka.properties"), properties).unwrap();
+        let mut broker = Broker { folder, address: format!("127.0.0.1:{port}"), server: None };
+        let config = broker.folder.path().join("kafka.properties").display().to_string();
+        let format = ["format", "--cluster-id", "AAAAAAAAAAAAAAAAAAAAAA", "--config", &config];
+        let formatted = java("kafka.tools.StorageTool", &format).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        assert!(formatted.unwrap().success());
+        broker.start_again();
+        broker
+    }
+
+    pub fn start_again(&mut self) {
+        let config = self.folder.path().join("kafka.properties").display().to_string();
+        let mut command = java("kafka.Kafka", &[&config]);
+        let log = self.folder.path().join("out");
+        command.stdin(Stdio::null()).stdout(File::create(&log).unwrap());
+        self.server = Some(Running::start(command, self.folder.path().join("err")));
+        wait_until("the broker has started", || {
+            std::fs::read_to_string(&log).is_ok_and(|text| text.contains("Kafka Server started"))
+        });
+    }
+
+    pub fn kill(&mut self) {
+        self.server.take().unwrap().kill();
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+fn java(class: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("java");
+    let log4j = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stack/log4j2.properties");
+    command.args(["-Xmx256m", &format!("-Dlog4j2.configurationFile={}", log4j.display())]);
+    command.args(["-cp", &format!("{}/*", variable("MEDALLION_TEST_KAFKA_TOOLS")), class]).args(arguments);
+    command
 }
 
 /// A record for Kafka. The value is bytes; None is a tombstone.
@@ -202,6 +268,10 @@ impl World {
         self.contract_of("crm_customers", "")
     }
 
+    fn brokers(&self) -> String {
+        self.setting("MEDALLION_KAFKA__BROKERS").to_owned()
+    }
+
     /// Makes a topic with a name like this one.
     pub fn topic(&self, name: &str, partitions: i32) -> String {
         let topic = unique(name);
@@ -230,7 +300,7 @@ impl World {
     }
 
     fn kafka_with(&self, arguments: &[&str], input: &str) -> String {
-        let broker = variable("MEDALLION_TEST_KAFKA");
+        let broker = &self.brokers();
         self.python("kafka.py", &[&[broker.as_str()], arguments].concat(), input)
     }
 
@@ -259,7 +329,7 @@ impl World {
 
     /// A producer that takes records one by one.
     pub fn producer(&self, topic: &str) -> Producer {
-        let mut command = script_of("kafka.py", &[&variable("MEDALLION_TEST_KAFKA"), "produce", topic]);
+        let mut command = script_of("kafka.py", &[&self.brokers(), "produce", topic]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut running = Running::start(command, self.path(&unique("producer")));
         let (input, output) = (running.child.stdin.take(), running.child.stdout.take().unwrap());
