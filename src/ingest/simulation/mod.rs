@@ -39,7 +39,7 @@ const PARTITIONS: i32 = 2;
 const TROUBLE: Duration = Duration::from_secs(90);
 const CATCHING_UP: Duration = Duration::from_secs(600);
 /// A planted mistake has to show within so many seeds.
-const SEEDS_TO_CATCH: u64 = 400;
+const SEEDS_TO_CATCH: u64 = 1000;
 
 fn contract(topic: &str) -> Contract {
     let text = format!(
