@@ -41,7 +41,11 @@ impl Contract {
             }
         }
         add("_ingested_at", time(), "when the row was taken in");
-        add("_error", text(), "why the record was rejected; null for a good row");
+        add(
+            "_error",
+            text(),
+            "why the record was rejected: `class: message` or `class in column: message`; null for a good row",
+        );
         add("_raw", DataType::Binary, "the record as it came, for rejected rows only");
         add(INGEST_DATE, DataType::Date32, "day of _ingested_at, UTC; the table is partitioned by it");
         Arc::new(Schema::new(fields))

@@ -10,11 +10,17 @@ pub struct CsvHeader {
     targets: Vec<Target>,
 }
 
+/// The name is a JSON string.
 enum Target {
     /// An index of the contract's columns.
-    Column(usize),
-    /// A field that the contract does not name: its name as a JSON string.
+    Column(usize, String),
+    /// A field that the contract does not name.
     Extra(String),
+}
+
+/// The column whose values are in the fields of this name. A path that goes further leads into JSON, not into CSV.
+fn column_of(contract: &Contract, name: &str) -> Option<usize> {
+    contract.columns.iter().position(|column| column.path.as_field() == Some(name))
 }
 
 impl CsvHeader {
@@ -26,24 +32,27 @@ impl CsvHeader {
         if let Some(name) = names.iter().find(|name| !seen.insert(**name)) {
             return Err(wrong(file, &names, format!("the header names the column `{name}` twice")));
         }
-        if !contract.columns.iter().any(|column| names.contains(&column.name.as_str())) {
-            let expected: Vec<&str> = contract.columns.iter().map(|column| column.name.as_str()).collect();
+        if !names.iter().any(|name| column_of(contract, name).is_some()) {
+            let expected: Vec<&str> = contract.columns.iter().filter_map(|column| column.path.as_field()).collect();
             return Err(wrong(file, &names, format!("the header names no column of the contract `{}`", contract.name))
                 .hint(format!("the first line has to name the columns, as in {}", expected.join(","))));
         }
         for column in contract.columns.iter().filter(|column| !column.nullable) {
-            if !names.contains(&column.name.as_str()) {
-                let what = format!("the header lacks `{}`, which {} says is NOT NULL", column.name, contract.file);
+            if !column.path.as_field().is_some_and(|name| names.contains(&name)) {
+                let what = format!("the header lacks `{}`, which {} says is NOT NULL", column.path, contract.file);
                 let error = wrong(file, &names, what);
-                return Err(match nearest(&column.name, names.iter().copied()) {
+                return Err(match nearest(&column.path.to_string(), names.iter().copied()) {
                     Some(near) => error.hint(format!("is it the column `{near}`?")),
                     None => error,
                 });
             }
         }
-        let targets = names.iter().map(|name| match contract.columns.iter().position(|column| column.name == *name) {
-            Some(index) => Target::Column(index),
-            None => Target::Extra(serde_json::Value::from(*name).to_string()),
+        let targets = names.iter().map(|name| {
+            let written = serde_json::Value::from(*name).to_string();
+            match column_of(contract, name) {
+                Some(index) => Target::Column(index, written),
+                None => Target::Extra(written),
+            }
         });
         Ok(CsvHeader { targets: targets.collect() })
     }
@@ -52,10 +61,10 @@ impl CsvHeader {
         self.targets.len()
     }
 
-    /// For each field the contract's column, or else the name for `_extra`.
-    pub(super) fn columns(&self) -> impl Iterator<Item = std::result::Result<usize, &str>> {
+    /// For each field the contract's column, if it has one, and the name for `_extra`.
+    pub(super) fn columns(&self) -> impl Iterator<Item = std::result::Result<(usize, &str), &str>> {
         self.targets.iter().map(|target| match target {
-            Target::Column(index) => Ok(*index),
+            Target::Column(index, name) => Ok((*index, name.as_str())),
             Target::Extra(name) => Err(name.as_str()),
         })
     }

@@ -60,10 +60,12 @@ pub struct Fault {
 
 impl From<Fault> for Rejection {
     fn from(fault: Fault) -> Self {
-        Rejection::record(fault.class, format!("{} at byte {}", fault.problem, fault.at.saturating_add(1)))
+        Rejection::new(fault.class, format!("{} at byte {}", fault.problem, fault.at.saturating_add(1)))
     }
 }
 
+/// A copy is a place to come back to.
+#[derive(Clone, Copy)]
 pub struct Scanner<'a> {
     text: &'a str,
     at: usize,
@@ -76,6 +78,11 @@ impl<'a> Scanner<'a> {
         Scanner { text, at: 0, depth: 0 }
     }
 
+    /// A scanner of the value that stands at `span`.
+    pub fn within(text: &'a str, span: Span) -> Self {
+        Scanner { text: text.get(..span.end).unwrap_or_default(), at: span.start, depth: 0 }
+    }
+
     pub fn position(&self) -> usize {
         self.at
     }
@@ -86,7 +93,7 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline]
-    fn peek(&self) -> Option<u8> {
+    pub fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
@@ -125,25 +132,36 @@ impl<'a> Scanner<'a> {
     pub fn open_object(&mut self) -> Result<bool, Fault> {
         self.space();
         match self.peek() {
-            None => return self.fault(Class::Empty, "nothing but white space, which ends"),
-            Some(b'{') => self.at += 1,
+            None => self.fault(Class::Empty, "nothing but white space, which ends"),
+            Some(b'{') => self.enter(b'}'),
             Some(_) => {
                 // Only a record that is JSON at all is told that it should have been an object.
                 let start = self.at;
                 self.value(&mut String::new())?;
                 self.end()?;
                 self.at = start;
-                return self.fault(Class::NotObject, "expected an object");
+                self.fault(Class::NotObject, "expected an object")
             }
         }
-        self.depth = 1;
-        self.space();
-        Ok(!self.accept(b'}'))
     }
 
-    /// Goes behind a member. True if another key follows, false if the object ended.
+    /// Enters the object or array that begins here and ends with `close`. False if it is empty, and left again.
     #[inline]
-    pub fn next_member(&mut self) -> Result<bool, Fault> {
+    pub fn enter(&mut self, close: u8) -> Result<bool, Fault> {
+        if self.depth == DEEPEST {
+            return self.fault(Class::TooDeep, "nested deeper than 128 levels");
+        }
+        self.at += 1;
+        self.depth += 1;
+        self.space();
+        let empty = self.accept(close);
+        self.depth -= u32::from(empty);
+        Ok(!empty)
+    }
+
+    /// Goes behind a member or element. True if another follows, false if the object or array ended.
+    #[inline]
+    pub fn next(&mut self, close: u8) -> Result<bool, Fault> {
         self.space();
         match self.peek() {
             Some(b',') => {
@@ -151,11 +169,12 @@ impl<'a> Scanner<'a> {
                 self.space();
                 Ok(true)
             }
-            Some(b'}') => {
+            Some(byte) if byte == close => {
                 self.at += 1;
+                self.depth -= 1;
                 Ok(false)
             }
-            _ => self.not_json("expected ',' or '}'"),
+            _ => self.not_json(if close == b'}' { "expected ',' or '}'" } else { "expected ',' or ']'" }),
         }
     }
 

@@ -3,28 +3,36 @@
 //! A contract is one `CREATE TABLE` in a file of its own. It is the only place that says how a source's fields are named
 //! and typed; [`Decoder`] holds every record to it, without loss and without guessing.
 
+mod base64;
 pub mod bronze;
 mod cells;
 mod csv;
 mod decode;
 mod field;
 mod json;
+mod layout;
+mod members;
 mod number;
 mod parse;
+mod path;
+mod reader;
 mod rejection;
+mod time;
 mod timestamp;
+mod types;
 
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use chrono_tz::Tz;
 
 pub use self::csv::CsvHeader;
 pub use self::decode::Decoder;
 pub use self::parse::parse;
 pub use self::rejection::{Class, Rejection};
+pub use self::time::TimeFormat;
+pub use self::types::Type;
 use crate::error::{Error, Place, Result};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +44,7 @@ pub struct Contract {
     pub format: Format,
     /// Where the clocks hang that times without an offset were read from.
     pub zone: Tz,
+    pub coerce: Coerce,
     pub comment: Option<String>,
     pub columns: Vec<Column>,
     /// The contract's file, as errors show it.
@@ -66,56 +75,25 @@ pub enum Format {
     Csv,
 }
 
+/// What becomes of a JSON value that is of another type than its column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coerce {
+    /// Its record is rejected.
+    None,
+    /// It is converted if nothing is lost by that; otherwise its record is rejected.
+    Lossless,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
-    /// The column and the JSON field.
     pub name: String,
+    /// Where in a record its value is: in the field of its name, if nothing else is said.
+    pub path: path::Path,
     pub data_type: Type,
     pub nullable: bool,
+    /// How its times are written, tried in this order. None for ISO-8601.
+    pub formats: Vec<TimeFormat>,
     pub comment: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Type {
-    String,
-    Boolean,
-    Int,
-    BigInt,
-    Double,
-    /// Precision, 1 to 38, and scale, 0 to the precision.
-    Decimal(u8, i8),
-    Timestamp,
-    Date,
-}
-
-impl Type {
-    pub fn to_arrow(self) -> DataType {
-        match self {
-            Type::String => DataType::Utf8,
-            Type::Boolean => DataType::Boolean,
-            Type::Int => DataType::Int32,
-            Type::BigInt => DataType::Int64,
-            Type::Double => DataType::Float64,
-            Type::Decimal(precision, scale) => DataType::Decimal128(precision, scale),
-            Type::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            Type::Date => DataType::Date32,
-        }
-    }
-}
-
-impl fmt::Display for Type {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Type::String => f.write_str("string"),
-            Type::Boolean => f.write_str("boolean"),
-            Type::Int => f.write_str("int"),
-            Type::BigInt => f.write_str("bigint"),
-            Type::Double => f.write_str("double"),
-            Type::Decimal(precision, scale) => write!(f, "decimal({precision},{scale})"),
-            Type::Timestamp => f.write_str("timestamp"),
-            Type::Date => f.write_str("date"),
-        }
-    }
 }
 
 impl Contract {

@@ -129,12 +129,30 @@ impl<'a> Number<'a> {
         if kept.saturating_add(appended) > DIGITS_OF_DECIMAL {
             return Err(Misfit::OutOfRange);
         }
-        let mut value = 0_i128;
-        for digit in self.significant_digits().take(usize::try_from(kept).unwrap_or(0)) {
-            value = value * 10 + i128::from(digit - b'0');
-        }
-        value *= 10_i128.pow(u32::try_from(appended).unwrap_or(0));
+        let value = self.leading(kept) * 10_i128.pow(u32::try_from(appended).unwrap_or(0));
         Ok(if self.negative { -value } else { value })
+    }
+
+    /// The number times `10^scale`, rounded down to an integer of at most 38 digits.
+    pub fn floor(self, scale: i64) -> Result<i128, Misfit> {
+        match self.scaled(scale) {
+            Err(Misfit::Fraction) => {}
+            exact => return exact,
+        }
+        // Digits are cut off, not all of them zeros, so a negative number lies above the next integer down.
+        let digits = i64::try_from(self.digits).unwrap_or(i64::MAX);
+        let kept = digits.saturating_add(self.exponent.saturating_add(scale)).max(0);
+        if kept > DIGITS_OF_DECIMAL {
+            return Err(Misfit::OutOfRange);
+        }
+        let value = self.leading(kept);
+        Ok(if self.negative { -value - 1 } else { value })
+    }
+
+    /// The first of the significant digits as a number, at most 38.
+    fn leading(self, count: i64) -> i128 {
+        let digits = self.significant_digits().take(usize::try_from(count).unwrap_or(0));
+        digits.fold(0, |value, digit| value * 10 + i128::from(digit - b'0'))
     }
 
     fn significand_text(&self) -> &'a str {

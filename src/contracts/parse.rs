@@ -2,29 +2,25 @@
 //!
 //! The DDL is that of Hive and Spark: a `COMMENT` behind a column, and one between the columns and `WITH`.
 
-use std::any::TypeId;
-use std::collections::HashSet;
+mod columns;
+mod dialect;
+
 use std::path::Path;
 
 use chrono_tz::{TZ_VARIANTS, Tz};
 use datafusion::sql::sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use datafusion::sql::sqlparser::ast::{
-    ColumnDef, ColumnOption, CommentDef, CreateTable, CreateTableOptions, DataType, ExactNumberInfo, Expr, Ident,
-    ObjectNamePart, SqlOption, Statement, TimezoneInfo, Value,
+    CommentDef, CreateTable, CreateTableOptions, Expr, Ident, ObjectNamePart, SqlOption, Statement, Value,
 };
-use datafusion::sql::sqlparser::dialect::{Dialect, HiveDialect};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
-use super::{Column, Contract, Format, Origin, Type};
+use self::dialect::ContractDialect;
+use super::{Coerce, Column, Contract, Format, Origin, Type};
 use crate::error::{Error, Place, Result, nearest};
 
-const TYPES: &str = "STRING, BOOLEAN, INT, BIGINT, DOUBLE, DECIMAL(p, s), TIMESTAMP and DATE";
-const TYPE_NAMES: [&str; 8] = ["STRING", "BOOLEAN", "INT", "BIGINT", "DOUBLE", "DECIMAL", "TIMESTAMP", "DATE"];
-const OPTIONS: [&str; 8] = ["topic", "source", "location", "extract", "key", "watermark", "format", "timezone"];
-
-/// A Delta table without column mapping refuses the first group; the second would need escapes in JSON.
-const NOT_IN_COLUMN_NAMES: [char; 12] = [' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '=', '"', '\\'];
+const OPTIONS: [&str; 9] =
+    ["topic", "source", "location", "extract", "key", "watermark", "format", "timezone", "coerce"];
 
 /// Parses the contract `text` of `file`.
 pub fn parse(file: &str, text: &str) -> Result<Contract> {
@@ -37,6 +33,7 @@ pub(super) fn parse_with_origin(file: &str, text: &str) -> Result<(Contract, Pla
         .tokenize_with_location()
         .map_err(|error| Error::input(error.message).at(place(file, text, error.location)))?;
     let source = Source { file, text, tokens: &tokens };
+    source.check_depth()?;
     let table = source.create_table()?;
     let name = source.table_name(&table)?;
     let comment = table.comment.as_ref().map(|(CommentDef::WithEq(text) | CommentDef::WithoutEq(text))| text.clone());
@@ -48,30 +45,13 @@ pub(super) fn parse_with_origin(file: &str, text: &str) -> Result<(Contract, Pla
         columns,
         format: source.format(&options, &origin)?,
         zone: source.zone(&options)?,
+        coerce: source.coerce(&options)?,
         file: file.to_owned(),
         name,
         origin,
         comment,
     };
     Ok((contract, place(file, text, origin_at)))
-}
-
-/// Hive's grammar with everybody's identifiers.
-#[derive(Debug)]
-struct ContractDialect;
-
-impl Dialect for ContractDialect {
-    fn dialect(&self) -> TypeId {
-        TypeId::of::<HiveDialect>()
-    }
-
-    fn is_identifier_start(&self, ch: char) -> bool {
-        ch.is_alphabetic() || ch == '_'
-    }
-
-    fn is_identifier_part(&self, ch: char) -> bool {
-        ch.is_alphanumeric() || ch == '_'
-    }
 }
 
 struct Source<'a> {
@@ -164,79 +144,6 @@ impl Source<'_> {
                 .hint(format!("rename the file to {name}.sql, or the table to {stem}")));
         }
         Ok(name)
-    }
-
-    fn columns(&self, table: &CreateTable) -> Result<Vec<Column>> {
-        let mut names = HashSet::new();
-        let mut columns = Vec::with_capacity(table.columns.len());
-        for definition in &table.columns {
-            let column = self.column(definition)?;
-            if !names.insert(column.name.to_lowercase()) {
-                return Err(self
-                    .error(definition.name.span.start, format!("the column `{}` is there twice", column.name))
-                    .hint("upper and lower case alone do not tell two columns of a table apart"));
-            }
-            columns.push(column);
-        }
-        if columns.is_empty() {
-            return Err(self.error(name_at(table), "the contract has no columns"));
-        }
-        Ok(columns)
-    }
-
-    fn column(&self, definition: &ColumnDef) -> Result<Column> {
-        let name = identifier(&definition.name);
-        let at = definition.name.span.start;
-        if name.starts_with('_') {
-            return Err(self
-                .error(at, format!("the column name `{name}` is reserved"))
-                .hint("names that start with an underscore are for the columns that ingest adds"));
-        }
-        if name.is_empty() || name.contains(|ch: char| NOT_IN_COLUMN_NAMES.contains(&ch) || ch.is_control()) {
-            return Err(self
-                .error(at, format!("`{}` cannot be a column's name", name.escape_debug()))
-                .hint("leave out spaces, commas, brackets, quotes and the like: a table cannot store them in a name"));
-        }
-        let mut column = Column { data_type: self.data_type(definition)?, name, nullable: true, comment: None };
-        for option in &definition.options {
-            match &option.option {
-                ColumnOption::Null => column.nullable = true,
-                ColumnOption::NotNull => column.nullable = false,
-                ColumnOption::Comment(comment) => column.comment = Some(comment.clone()),
-                other => {
-                    return Err(self
-                        .error(at, format!("`{other}` of the column `{}` means nothing in a contract", column.name))
-                        .hint("a column has a type, perhaps NOT NULL, and perhaps a COMMENT"));
-                }
-            }
-        }
-        Ok(column)
-    }
-
-    fn data_type(&self, definition: &ColumnDef) -> Result<Type> {
-        let at = || self.token_from(definition.name.span.end);
-        match &definition.data_type {
-            DataType::String(None) | DataType::Text | DataType::Varchar(None) => Ok(Type::String),
-            DataType::Boolean | DataType::Bool => Ok(Type::Boolean),
-            DataType::Int(None) | DataType::Integer(None) => Ok(Type::Int),
-            DataType::BigInt(None) => Ok(Type::BigInt),
-            DataType::Double(ExactNumberInfo::None) | DataType::DoublePrecision => Ok(Type::Double),
-            DataType::Timestamp(None, TimezoneInfo::None) => Ok(Type::Timestamp),
-            DataType::Date => Ok(Type::Date),
-            DataType::Decimal(size) | DataType::Numeric(size) => decimal(*size).ok_or_else(|| {
-                self.error(at(), format!("`{}` is not a decimal type", definition.data_type))
-                    .hint("write DECIMAL(p, s) with 1 <= p <= 38 digits, s of them, 0 <= s <= p, behind the point")
-            }),
-            other => {
-                let written = other.to_string();
-                let word = written.split(|ch: char| !ch.is_alphanumeric()).next().unwrap_or_default().to_uppercase();
-                let error = self.error(at(), format!("unknown type `{written}`"));
-                Err(match nearest(&word, TYPE_NAMES) {
-                    Some(near) if near != word => error.hint(format!("did you mean {near}? The types are {TYPES}")),
-                    _ => error.hint(format!("the types are {TYPES}")),
-                })
-            }
-        }
     }
 
     fn options(&self, table: &CreateTable) -> Result<Vec<Setting>> {
@@ -382,6 +289,13 @@ impl Source<'_> {
         })
     }
 
+    fn coerce(&self, options: &[Setting]) -> Result<Coerce> {
+        match get(options, "coerce") {
+            Some(setting) => self.choose(setting, &[("none", Coerce::None), ("lossless", Coerce::Lossless)]),
+            None => Ok(Coerce::None),
+        }
+    }
+
     /// The meaning of a setting that has a few known values.
     fn choose<T: Copy>(&self, setting: &Setting, choices: &[(&str, T)]) -> Result<T> {
         match choices.iter().find(|(name, _)| *name == setting.value) {
@@ -417,17 +331,6 @@ fn get<'s>(options: &'s [Setting], key: &str) -> Option<&'s Setting> {
 /// An unquoted identifier is lower case, a quoted one is as it is written.
 fn identifier(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
-}
-
-fn decimal(size: ExactNumberInfo) -> Option<Type> {
-    let (precision, scale) = match size {
-        ExactNumberInfo::None => return None,
-        ExactNumberInfo::Precision(precision) => (precision, 0),
-        ExactNumberInfo::PrecisionAndScale(precision, scale) => (precision, scale),
-    };
-    let (precision, scale) = (u8::try_from(precision).ok()?, i8::try_from(scale).ok()?);
-    let fits = (1..=38).contains(&precision) && scale >= 0 && scale.unsigned_abs() <= precision;
-    fits.then_some(Type::Decimal(precision, scale))
 }
 
 fn place(file: &str, text: &str, at: Location) -> Place {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The kinds of rejection, which end up as labels of counters and at the head of `_error`.
+/// The kinds of rejection: labels of counters, and the first word of `_error`. A name once given stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
     /// The record has no bytes, or nothing but white space.
@@ -23,11 +23,30 @@ pub enum Class {
     OutOfRange,
     BadTimestamp,
     BadDate,
+    /// A text for a binary column that is not base64.
+    BadBase64,
     /// Null or absent, and the contract says `NOT NULL`.
     MissingValue,
 }
 
 impl Class {
+    pub const ALL: [Class; 14] = [
+        Class::Empty,
+        Class::NotUtf8,
+        Class::NotJson,
+        Class::MoreThanOneValue,
+        Class::NotObject,
+        Class::TooDeep,
+        Class::TooLarge,
+        Class::WrongFieldCount,
+        Class::WrongType,
+        Class::OutOfRange,
+        Class::BadTimestamp,
+        Class::BadDate,
+        Class::BadBase64,
+        Class::MissingValue,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             Class::Empty => "empty",
@@ -42,6 +61,7 @@ impl Class {
             Class::OutOfRange => "out_of_range",
             Class::BadTimestamp => "bad_timestamp",
             Class::BadDate => "bad_date",
+            Class::BadBase64 => "bad_base64",
             Class::MissingValue => "missing_value",
         }
     }
@@ -53,30 +73,59 @@ impl fmt::Display for Class {
     }
 }
 
+/// As text, which is what `_error` holds: `class: message`, or `class in column: message` where it is one column's
+/// fault. A class is of lower-case letters, digits and underscores, and no column has a space in its name, so the first
+/// space or colon ends the class, and the first colon with a space behind it ends the column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    pub class: Class,
-    /// The contract's column that the record failed at, where it is one column's fault.
-    pub column: Option<String>,
-    pub message: String,
+    pub(super) class: Class,
+    pub(super) column: Option<String>,
+    /// Where in a nested column, from the column on: `.items[2].sku`.
+    inside: String,
+    message: String,
 }
 
 impl Rejection {
-    pub(super) fn record(class: Class, message: impl Into<String>) -> Self {
-        Rejection { class, column: None, message: message.into() }
+    pub(super) fn new(class: Class, message: impl Into<String>) -> Self {
+        Rejection { class, column: None, inside: String::new(), message: message.into() }
     }
 
-    pub(super) fn column(class: Class, column: &str, message: impl Into<String>) -> Self {
-        Rejection { class, column: Some(column.to_owned()), message: message.into() }
+    /// The same, as the fault of a column.
+    pub(super) fn of(self, column: &str) -> Self {
+        Rejection { column: Some(column.to_owned()), ..self }
+    }
+
+    /// The same, seen from one level further out.
+    pub(super) fn inside(mut self, step: impl fmt::Display) -> Self {
+        self.inside = format!("{step}{}", self.inside);
+        self
+    }
+
+    /// The same, of a value that the path of a column goes through.
+    pub(super) fn on_the_way_to(mut self, path: &str) -> Self {
+        self.message.push_str(&format!(", on the way to {path}"));
+        self
+    }
+
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// The contract's column that the record failed at, where it is one column's fault.
+    pub fn column(&self) -> Option<&str> {
+        self.column.as_deref()
     }
 }
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.column {
-            Some(column) => write!(f, "{} in {column}: {}", self.class, self.message),
-            None => write!(f, "{}: {}", self.class, self.message),
+        self.class.fmt(f)?;
+        let Some(column) = &self.column else { return write!(f, ": {}", self.message) };
+        write!(f, " in {column}: ")?;
+        if !self.inside.is_empty() {
+            write!(f, "at {column}{}, ", self.inside)?;
         }
+        f.write_str(&self.message)
     }
 }
 
@@ -86,5 +135,47 @@ pub(super) fn excerpt(text: &str) -> String {
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// Class and column, as somebody reads them who has the text alone.
+    fn read(error: &str) -> (String, Option<String>) {
+        let read = regex::Regex::new(r"(?s)^([a-z0-9_]+)(?: in ([^ ]+?))?: .+$").unwrap();
+        let parts = read.captures(error).unwrap_or_else(|| panic!("{error}"));
+        (parts[1].to_owned(), parts.get(2).map(|column| column.as_str().to_owned()))
+    }
+
+    #[test]
+    fn each_class_and_column_can_be_read_from_the_text_alone() {
+        for class in Class::ALL {
+            for message in ["expected int, found \"a: b in c: d\"", "12 in x: y"] {
+                let rejection = Rejection::new(class, message);
+                assert_eq!(read(&rejection.to_string()), (class.name().to_owned(), None));
+                for column in ["id", "a:b", "größe", "in"] {
+                    let of_column = rejection.clone().of(column);
+                    let expected = (class.name().to_owned(), Some(column.to_owned()));
+                    assert_eq!(read(&of_column.to_string()), expected);
+                    assert_eq!(read(&of_column.inside("[2]").to_string()), expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_classes_have_one_name() {
+        let names: HashSet<&str> = Class::ALL.iter().map(|class| class.name()).collect();
+        assert_eq!(names.len(), Class::ALL.len());
+    }
+
+    #[test]
+    fn a_fault_in_a_nested_column_says_where_in_it() {
+        let rejection = Rejection::new(Class::WrongType, "expected int").inside(".sku").inside("[2]").of("items");
+        assert_eq!(rejection.to_string(), "wrong_type in items: at items[2].sku, expected int");
     }
 }

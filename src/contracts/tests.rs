@@ -1,3 +1,5 @@
+use arrow::datatypes::TimeUnit;
+
 use super::*;
 
 fn column_names(contract: &Contract) -> Vec<&str> {

@@ -1,12 +1,12 @@
-//! ISO-8601 texts to UTC microseconds and to days, exactly: what the calendar or the zone does not have is refused, and
-//! nothing is guessed.
+//! Times and days, by the calendar and by the clocks of a zone, and the ISO-8601 texts of them: what the calendar or the
+//! zone does not have is refused, and nothing is guessed.
 
 use std::fmt;
 
 use chrono::{DateTime, TimeZone};
 use chrono_tz::Tz;
 
-const MICROS_OF_SECOND: i64 = 1_000_000;
+pub(super) const MICROS_OF_SECOND: i64 = 1_000_000;
 const SECONDS_OF_DAY: i64 = 86_400;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Layout => f.write_str("not in an ISO-8601 layout"),
+            Fault::Layout => f.write_str("not in the layout that was expected"),
             Fault::Day => f.write_str("no such day"),
             Fault::Time => f.write_str("no such time of day"),
             Fault::Offset => f.write_str("no such offset from UTC"),
@@ -55,7 +55,19 @@ pub fn micros(text: &str, zone: Tz) -> Result<i64, Fault> {
         [] => None,
         rest => Some(offset(rest)?),
     };
-    let day = day_number(date)?;
+    moment(day_number(date)?, [hour, minute, second], micros, offset, zone)
+}
+
+/// Microseconds since 1970 in UTC of a day, an hour, minute and second of it, and an offset from UTC in seconds. Without
+/// an offset the time is local to `zone`.
+#[inline]
+pub(super) fn moment(
+    day: i64,
+    [hour, minute, second]: [i64; 3],
+    micros: i64,
+    offset: Option<i64>,
+    zone: Tz,
+) -> Result<i64, Fault> {
     // Seconds end at 59: a leap second has no number of its own in UTC microseconds.
     if hour > 23 || minute > 59 || second > 59 {
         return Err(Fault::Time);
@@ -107,7 +119,7 @@ fn fraction(bytes: &[u8]) -> Result<(i64, &[u8]), Fault> {
 }
 
 #[inline]
-fn offset(text: &[u8]) -> Result<i64, Fault> {
+pub(super) fn offset(text: &[u8]) -> Result<i64, Fault> {
     let (sign, hours, minutes) = match *text {
         [sign, h1, h2, b':', m1, m2] | [sign, h1, h2, m1, m2] => (sign, two_digits(h1, h2)?, two_digits(m1, m2)?),
         [sign, h1, h2] => (sign, two_digits(h1, h2)?, 0),
@@ -131,6 +143,12 @@ fn day_number(date: &[u8; 10]) -> Result<i64, Fault> {
     if dash1 != b'-' || dash2 != b'-' {
         return Err(Fault::Layout);
     }
+    day_of(year, month, day)
+}
+
+/// Days since 1970-01-01 in the Gregorian calendar.
+#[inline]
+pub(super) fn day_of(year: i64, month: i64, day: i64) -> Result<i64, Fault> {
     if day < 1 || day > days_in_month(year, month) {
         return Err(Fault::Day);
     }

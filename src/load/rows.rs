@@ -182,3 +182,51 @@ fn as_line(record: &csv::ByteRecord) -> Vec<u8> {
 fn unreadable(file: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::input(format!("cannot read {file}")).because(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Array, AsArray};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::contracts::parse;
+
+    const DDL: &str = "CREATE TABLE t (id INT, at STRUCT<x: INT>) WITH (source = 'files', format = 'json')";
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_line_is_one_row_that_is_decoded_or_has_the_very_bytes(
+            line in prop_oneof![
+                prop::collection::vec(any::<u8>(), 1..30),
+                "\\{\"(id|at)\":([0-9]{1,12}|\\{\"x\":[0-9]\\}|\"[a-z]\")\\}?".prop_map(String::into_bytes),
+            ],
+        ) {
+            let line: Vec<u8> = line.into_iter().filter(|byte| *byte != b'\n').collect();
+            let record = line.trim_ascii();
+            prop_assume!(!record.is_empty());
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("t.json");
+            std::fs::write(&path, [b"{\"id\":1}\n", line.as_slice(), b"\n{\"id\":2}\n"].concat()).unwrap();
+            let contract = parse("t.sql", DDL).unwrap();
+            let mut rows = Rows::open(&contract, &path, 1, Utc::now()).unwrap();
+            let batch = rows.next_chunk().unwrap().unwrap().batch;
+            prop_assert_eq!(batch.num_rows(), 3);
+            let column = |name: &str| batch.column_by_name(name).unwrap().clone();
+            let (error, raw) = (column("_error"), column("_raw"));
+            let ids = column("id");
+            let ids = ids.as_primitive::<arrow::datatypes::Int32Type>();
+            prop_assert_eq!((ids.value(0), ids.value(2)), (1, 2));
+            prop_assert!(error.is_null(0) && error.is_null(2) && raw.is_null(0) && raw.is_null(2));
+            prop_assert_eq!(error.is_null(1), raw.is_null(1));
+            let decoded = Decoder::new(&contract).push_json(record);
+            prop_assert_eq!(error.is_null(1), decoded.is_ok());
+            if let Err(rejection) = decoded {
+                prop_assert_eq!(error.as_string::<i32>().value(1), rejection.to_string());
+                prop_assert_eq!(raw.as_binary::<i32>().value(1), record);
+                prop_assert!(ids.is_null(1) && column("at").is_null(1));
+            }
+        }
+    }
+}

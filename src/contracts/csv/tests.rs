@@ -126,3 +126,36 @@ fn a_header_that_cannot_be_right_is_refused_with_its_line() {
     let none = refused(&["CUST-1", "Ann"]);
     assert!(none.contains("names no column of the contract `t`") && none.contains("id,name,active"), "{none}");
 }
+
+#[test]
+fn a_column_takes_the_field_that_its_path_names_and_nested_types_are_json_in_a_field() {
+    let ddl = "CREATE TABLE t (
+        id STRING PATH '\"Customer Id\"', tags ARRAY<STRING>, at STRUCT<x: INT, y: INT>, deep INT PATH 'a.b',
+        seen TIMESTAMP FORMAT 'epoch_s', photo BINARY
+    ) WITH (source = 'files')";
+    let contract = parse("t.sql", ddl).unwrap();
+    let names = ["Customer Id", "tags", "at", "seen", "photo", "id", "a.b"];
+    let header = CsvHeader::new(&contract, "t.csv", &csv::ByteRecord::from(names.to_vec())).unwrap();
+    let mut decoder = Decoder::new(&contract);
+    let mut push = |fields: [&str; 7]| {
+        decoder.push_csv(&header, &csv::ByteRecord::from(fields.to_vec())).map_err(|rejection| rejection.to_string())
+    };
+    push(["1", r#" ["a","\u00e9"] "#, r#"{"y":2,"z":[3],"x":1}"#, "1706689800", "AQI=", "own", "5"]).unwrap();
+    push(["2", "", "", "", "", "", ""]).unwrap();
+    assert_eq!(push(["3", "a,b", "", "", "", "", ""]), Err("wrong_type in tags: expected JSON, found a,b".to_owned()));
+    assert_eq!(
+        push(["4", "", r#"{"x":true}"#, "", "", "", ""]),
+        Err("wrong_type in at: at at.x, expected int, found boolean true".to_owned())
+    );
+    assert_eq!(
+        push(["5", "", "{} {}", "", "", "", ""]),
+        Err("wrong_type in at: expected JSON, found {} {}".to_owned())
+    );
+    let columns = decoder.finish();
+    assert_eq!(strings(&columns[0]), [Some("1"), Some("2")]);
+    assert_eq!(strings(&columns[1].as_list::<i32>().value(0)), [Some("a"), Some("é")]);
+    assert_eq!(columns[2].as_struct().column(1).as_primitive(), &Int32Array::from(vec![Some(2), None]));
+    assert!(columns[3].is_null(0) && [1, 2, 4, 5].iter().all(|column| columns[*column].is_null(1)));
+    assert_eq!(columns[5].as_binary::<i32>().value(0), [1, 2]);
+    assert_eq!(strings(&columns[6]), [Some(r#"{"at":{"z":[3]},"id":"own","a.b":"5"}"#), None]);
+}

@@ -274,7 +274,7 @@ fn memory_is_what_the_rows_take() {
 #[test]
 fn a_string_column_takes_no_more_bytes_than_its_limit() {
     let mut decoder = every_type();
-    decoder.text_limit = 100;
+    decoder.limit = 100;
     // 19 bytes, of which 5 are kept: twelve times over the limit by length, and far from it by what is kept.
     let record = br#"{ "text" : "abcde"}"#;
     for _ in 0..17 {
@@ -291,7 +291,7 @@ fn the_escapes_of_a_csv_field_count_towards_the_limit() {
     let header = CsvHeader::new(&contract, "t.csv", &csv::ByteRecord::from(vec!["a", "b"])).unwrap();
     let record = csv::ByteRecord::from(vec!["x", "\u{1}\u{1}\u{1}\u{1}"]);
     let mut decoder = Decoder::new(&contract);
-    decoder.text_limit = 40;
+    decoder.limit = 40;
     decoder.push_csv(&header, &record).unwrap();
     let rejection = decoder.push_csv(&header, &record).map_err(|rejection| rejection.class);
     assert_eq!(rejection, Err(Class::TooLarge));
@@ -387,6 +387,40 @@ fn any_object() -> impl Strategy<Value = String> {
     })
 }
 
+/// Contracts, flat and nested, each with two good records.
+fn isolated() -> [(Contract, [&'static str; 2]); 2] {
+    let nested = "CREATE TABLE t (
+        a STRUCT<a: STRING, b: ARRAY<STRUCT<c: BIGINT, d: BINARY>>>, b MAP<STRING, ARRAY<DECIMAL(9, 2)>>,
+        c TIMESTAMP FORMAT 'epoch_ms', d STRING PATH 'e.f[1]', g INT PATH 'e.g'
+    ) WITH (topic = 't', coerce = 'lossless')";
+    [
+        (contract(EVERY_TYPE), [r#"{"text":"\u0061","small":1,"new":[1]}"#, r#"{"day":"2024-01-31","money":1.5}"#]),
+        (
+            contract(nested),
+            [
+                r#"{"a":{"a":"x","b":[{"c":1,"d":"AQI=","z":"\n"},null]},"b":{"k":[1,2.50]},"y":1}"#,
+                r#"{"c":1706689800000,"e":{"f":[0,"two",3],"g":"7"},"b":{}}"#,
+            ],
+        ),
+    ]
+}
+
+/// Bytes of any kind: noise, objects, good records that are damaged.
+fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let good: Vec<&str> = isolated().into_iter().flat_map(|(_, good)| good).collect();
+    let place = any::<prop::sample::Index>();
+    let damage = prop::collection::vec((place, prop_oneof![any::<u8>(), Just(b'"'), Just(b'['), Just(b'}')]), 0..4);
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..60),
+        any_object().prop_map(String::into_bytes),
+        (prop::sample::select(good), damage).prop_map(|(record, damage)| {
+            let mut record = record.as_bytes().to_vec();
+            damage.iter().for_each(|(place, byte)| *place.get_mut(&mut record) = *byte);
+            record
+        }),
+    ]
+}
+
 /// Every character of the strings as `\uXXXX`, or as it is: the meaning stays.
 fn escape_some(text: &str, choices: &[bool]) -> String {
     let mut escaped = String::from("\"");
@@ -446,6 +480,34 @@ proptest! {
         decoder.push_json(format!("{{\"a\":{}}}", escape_some(&text, &choices)).as_bytes()).unwrap();
         let columns = decoder.finish();
         prop_assert_eq!(strings(&columns[0]), [Some(text.as_str())]);
+    }
+
+    #[test]
+    fn any_bytes_are_one_row_or_one_rejection_and_leave_their_neighbours_alone(record in any_bytes(), contract in 0..2_usize) {
+        let (contract, good) = &isolated()[contract];
+        let mut mixed = Decoder::new(contract);
+        mixed.push_json(good[0].as_bytes()).unwrap();
+        let decoded = mixed.push_json(&record).is_ok();
+        prop_assert_eq!(mixed.rows(), 1 + usize::from(decoded));
+        if !decoded {
+            mixed.push_rejected();
+        }
+        mixed.push_json(good[1].as_bytes()).unwrap();
+        prop_assert_eq!(mixed.rows(), 3);
+        let mixed = RecordBatch::try_new(contract.schema(), mixed.finish()).unwrap();
+        let mut alone = Decoder::new(contract);
+        good.iter().for_each(|record| alone.push_json(record.as_bytes()).unwrap());
+        let alone = RecordBatch::try_new(contract.schema(), alone.finish()).unwrap();
+        prop_assert_eq!(mixed.slice(0, 1), alone.slice(0, 1));
+        prop_assert_eq!(mixed.slice(2, 1), alone.slice(1, 1));
+        if decoded {
+            // Read alone, the record is the same row.
+            let mut one = Decoder::new(contract);
+            one.push_json(&record).unwrap();
+            prop_assert_eq!(mixed.slice(1, 1), RecordBatch::try_new(contract.schema(), one.finish()).unwrap());
+        } else {
+            prop_assert!(mixed.columns().iter().all(|column| column.is_null(1)));
+        }
     }
 
     #[test]

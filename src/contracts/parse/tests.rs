@@ -40,7 +40,8 @@ fn a_contract_has_all_that_its_ddl_says() {
     assert_eq!(contract.zone, Tz::America__Los_Angeles);
     assert_eq!(contract.comment.as_deref(), Some("all calls"));
     assert_eq!(contract.file, "bronze/calls.sql");
-    let columns: Vec<_> = contract.columns.iter().map(|column| (column.name.as_str(), column.data_type)).collect();
+    let columns: Vec<_> =
+        contract.columns.iter().map(|column| (column.name.as_str(), column.data_type.clone())).collect();
     let expected = [
         ("id", Type::String),
         ("callerName", Type::String),
@@ -147,8 +148,7 @@ fn an_unknown_type_is_answered_with_the_nearest_one() {
     let with_type = |data_type: &str| format!("CREATE TABLE calls (\n  id  {data_type} NOT NULL) WITH (topic = 'x')");
     assert_refused(&with_type("STRNG"), 2, 7, &["unknown type `STRNG`", "did you mean STRING?"]);
     assert_refused(&with_type("BIGINTT"), 2, 7, &["did you mean BIGINT?"]);
-    for data_type in
-        ["JSON", "FLOAT", "VARCHAR(10)", "TIMESTAMP WITH TIME ZONE", "INT(4)", "BIGINT UNSIGNED", "ARRAY<INT>"]
+    for data_type in ["JSON", "FLOAT", "VARCHAR(10)", "TIMESTAMP WITH TIME ZONE", "INT(4)", "BIGINT UNSIGNED", "STRUCT"]
     {
         assert_refused(&with_type(data_type), 2, 7, &["unknown type", "DECIMAL(p, s)"]);
     }
@@ -195,4 +195,97 @@ fn a_contract_says_where_its_records_come_from_and_says_one_thing() {
     assert_refused("CREATE TABLE calls (id STRING) WITH (format = 'json')", 1, 14, &["does not say where"]);
     let both = "CREATE TABLE calls (id STRING) WITH (topic = 'x', location = 'in')";
     assert_refused(both, 1, 51, &["`topic` and `location` do not go together"]);
+}
+
+#[test]
+fn types_may_be_nested_in_each_other() {
+    let contract = parsed(
+        "CREATE TABLE calls (
+            a STRUCT<x: INT, \"yY\" ARRAY<STRING>, z: STRUCT<q: DECIMAL(9, 2)>>, b ARRAY<ARRAY<STRUCT<c: BINARY>>>,
+            c MAP<STRING, ARRAY<MAP<STRING, DATE>>> NOT NULL COMMENT 'deep'
+        ) WITH (topic = 'x')",
+    );
+    let shown: Vec<String> = contract.columns.iter().map(|column| column.data_type.to_string()).collect();
+    assert_eq!(
+        shown,
+        [
+            "struct<x: int, yY: array<string>, z: struct<q: decimal(9,2)>>",
+            "array<array<struct<c: binary>>>",
+            "map<string, array<map<string, date>>>",
+        ]
+    );
+    assert!(!contract.columns[2].nullable);
+    let deepest = |levels: usize| {
+        format!("CREATE TABLE calls (\n  a {}INT{}) WITH (topic = 'x')", "ARRAY<".repeat(levels), ">".repeat(levels))
+    };
+    assert_eq!(parsed(&deepest(32)).columns[0].data_type.to_string().matches("array<").count(), 32);
+    assert_refused(&deepest(33), 2, 202, &["deeper than 32 levels"]);
+    assert_refused(&deepest(100_000), 2, 202, &["deeper than 32 levels"]);
+}
+
+#[test]
+fn a_nested_type_that_cannot_be_is_refused_where_it_stands() {
+    let with_type = |data_type: &str| format!("CREATE TABLE calls (\n  id  {data_type}) WITH (topic = 'x')");
+    assert_refused(&with_type("STRUCT<a: INT, b: STRNG>"), 2, 25, &["unknown type `STRNG`", "did you mean STRING?"]);
+    assert_refused(&with_type("STRUCT<a: INT, A: INT>"), 2, 22, &["the field `a` is there twice"]);
+    assert_refused(&with_type("STRUCT<\"a b\": INT>"), 2, 14, &["cannot be a column's name"]);
+    assert_refused(&with_type("MAP<INT, STRING>"), 2, 7, &["the keys of a map are STRING, not int"]);
+    assert_refused(&with_type("ARRAY<DECIMAL>"), 2, 7, &["not a decimal type"]);
+    assert_refused(&with_type("STRUCT<INT>"), 2, 7, &["is not a field of a struct"]);
+    assert_refused(&with_type("ARRAY<INT"), 2, 16, &["found: )"]);
+}
+
+#[test]
+fn a_column_may_say_where_its_value_is_and_how_its_times_are_written() {
+    let contract = parsed(
+        "CREATE TABLE calls (
+            format STRING, path STRING PATH 'a.path' COMMENT 'x',
+            city STRING NOT NULL PATH 'a.\"b c\"[2]', t TIMESTAMP FORMAT 'epoch_ms', 'dd/MM/yyyy', 'iso8601' NOT NULL
+            PATH 't.u', days ARRAY<DATE> format 'yyyy''q''MMdd'
+        ) WITH (topic = 'x', coerce = 'lossless')",
+    );
+    let paths: Vec<String> = contract.columns.iter().map(|column| column.path.to_string()).collect();
+    assert_eq!(paths, ["format", "a.path", "a.b c[2]", "t.u", "days"]);
+    let formats = |index: usize| contract.columns[index].formats.iter().map(|f| f.to_string()).collect::<Vec<_>>();
+    assert_eq!(formats(3), ["epoch_ms", "dd/MM/yyyy", "iso8601"]);
+    assert_eq!(formats(4), ["yyyy'q'MMdd"]);
+    assert!(!contract.columns[2].nullable && !contract.columns[3].nullable);
+    assert_eq!(contract.columns[1].comment.as_deref(), Some("x"));
+    assert_eq!(contract.coerce, Coerce::Lossless);
+    assert_eq!(parsed("CREATE TABLE calls (id STRING) WITH (topic = 'x')").coerce, Coerce::None);
+    assert_refused("CREATE TABLE calls (id INT) WITH (topic = 'x', coerce = 'yes')", 1, 57, &["'none' or 'lossless'"]);
+}
+
+#[test]
+fn a_format_that_cannot_be_is_refused_at_its_letter() {
+    let with = |column: &str| format!("CREATE TABLE calls (\n  t {column}) WITH (topic = 'x')");
+    assert_refused(&with("TIMESTAMP FORMAT 'dd/MM/YYYY'"), 2, 29, &["`YYYY` means nothing", "the letters are yyyy"]);
+    assert_refused(&with("TIMESTAMP FORMAT 'iso8601', 'yyyy''T''MM-ddQ'"), 2, 48, &["`Q` means nothing"]);
+    assert_refused(&with("TIMESTAMP FORMAT 'epoch_m'"), 2, 23, &["did you mean 'epoch_ms'?"]);
+    assert_refused(&with("INT FORMAT 'epoch_ms'"), 2, 16, &["FORMAT says nothing of `t`, which is int"]);
+    assert_refused(&with("DATE FORMAT 'epoch_ms'"), 2, 17, &["`t` a day"]);
+    assert_refused(&with("DATE FORMAT 'yyyy-MM-dd HH'"), 2, 17, &["leave the time out"]);
+    assert_refused(&with("STRUCT<a: DATE, b: TIMESTAMP> FORMAT 'iso8601'"), 2, 42, &["but not with both"]);
+    assert_refused(&with("TIMESTAMP FORMAT"), 2, 21, &["a text in single quotes"]);
+    assert_refused(
+        &with("TIMESTAMP FORMAT 'iso8601' FORMAT 'iso8601'"),
+        2,
+        39,
+        &["FORMAT of the column `t` is there twice"],
+    );
+}
+
+#[test]
+fn a_path_that_cannot_be_is_refused_at_its_step() {
+    let with = |columns: &str| format!("CREATE TABLE calls (\n  {columns}) WITH (topic = 'x')");
+    assert_refused(&with("a INT PATH 'b..c'"), 2, 17, &["expected the name of a field", "'address.city'"]);
+    assert_refused(&with("a INT PATH '$.b'"), 2, 15, &["without `$`"]);
+    assert_refused(&with("a INT PATH 'b[x]'"), 2, 17, &["the number of an element"]);
+    assert_refused(&with("a INT PATH 'b', c INT PATH 'b'"), 2, 19, &["`a` takes its value from b, and `c` from b"]);
+    for (one, other) in [("b", "b.c"), ("b.c", "b"), ("b[0]", "b.c"), ("b.c", "b.c[0].d"), ("b[1][0]", "b[1]")] {
+        let ddl = with(&format!("a INT PATH '{one}',\n c INT PATH '{other}'"));
+        assert_refused(&ddl, 3, 2, &["takes its value from", "one column's"]);
+    }
+    assert_refused(&with("b INT,\n c INT PATH 'b.c'"), 3, 2, &["`b` takes its value from b"]);
+    parsed(&with("a INT PATH 'b.c', c INT PATH 'b.d', d INT PATH 'e[0]', f INT PATH 'e[1].x', g INT PATH 'e[1].y'"));
 }
