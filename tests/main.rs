@@ -4,6 +4,7 @@ mod bad_input;
 mod build;
 mod changes;
 mod commit;
+mod evolution;
 mod exactly_once;
 mod load;
 mod outside;

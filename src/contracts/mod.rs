@@ -49,6 +49,17 @@ pub struct Contract {
     pub columns: Vec<Column>,
     /// The contract's file, as errors show it.
     pub file: String,
+    /// What the file says.
+    pub text: String,
+    /// Where it says the table's name.
+    pub at: Spot,
+}
+
+/// A line and a column of a contract's text, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spot {
+    pub line: usize,
+    pub column: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +98,8 @@ pub enum Coerce {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
     pub name: String,
+    /// Where the contract says it.
+    pub at: Spot,
     /// Where in a record its value is: in the field of its name, if nothing else is said.
     pub path: path::Path,
     pub data_type: Type,
@@ -97,6 +110,18 @@ pub struct Column {
 }
 
 impl Contract {
+    /// The place of a column in the contract's file, or of the table's name.
+    pub fn place(&self, column: Option<&str>) -> Place {
+        let of_column = column.and_then(|name| self.columns.iter().find(|column| column.name == name));
+        let Spot { line, column } = of_column.map_or(self.at, |column| column.at);
+        Place::in_text(self.file.as_str(), &self.text, line, column)
+    }
+
+    /// The columns without which a record is rejected.
+    pub fn required(&self) -> Vec<&str> {
+        self.columns.iter().filter(|column| !column.nullable).map(|column| column.name.as_str()).collect()
+    }
+
     /// The columns that [`Decoder::finish`] returns: the contract's, then `_extra`. All of them are nullable, `NOT NULL`
     /// ones too, since a rejected record has a row of nulls.
     pub fn schema(&self) -> SchemaRef {

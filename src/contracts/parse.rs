@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use self::dialect::ContractDialect;
-use super::{Coerce, Column, Contract, Format, Origin, Type};
+use super::{Coerce, Column, Contract, Format, Origin, Spot, Type};
 use crate::error::{Error, Place, Result, nearest};
 
 const OPTIONS: [&str; 9] =
@@ -47,6 +47,8 @@ pub(super) fn parse_with_origin(file: &str, text: &str) -> Result<(Contract, Pla
         zone: source.zone(&options)?,
         coerce: source.coerce(&options)?,
         file: file.to_owned(),
+        text: text.to_owned(),
+        at: spot(name_at(&table)),
         name,
         origin,
         comment,
@@ -333,9 +335,14 @@ fn identifier(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 
-fn place(file: &str, text: &str, at: Location) -> Place {
+fn spot(at: Location) -> Spot {
     let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX).max(1);
-    Place::in_text(file, text, number(at.line), number(at.column))
+    Spot { line: number(at.line), column: number(at.column) }
+}
+
+fn place(file: &str, text: &str, at: Location) -> Place {
+    let Spot { line, column } = spot(at);
+    Place::in_text(file, text, line, column)
 }
 
 #[cfg(test)]

@@ -30,8 +30,9 @@ pub use self::source::Broker;
 use crate::config::Config;
 use crate::contracts::bronze::INGEST_DATE;
 use crate::contracts::{Contract, Origin};
-use crate::error::{Error, Result, nearest};
+use crate::error::{Error, Kind, Result, nearest};
 use crate::lake::commit::{Commit, Outcome, commit};
+use crate::lake::evolve::{Declared, REQUIRED_PROPERTY};
 use crate::lake::offsets::Marks;
 use crate::lake::{Lake, Table, TableName};
 use crate::runtime;
@@ -53,10 +54,14 @@ pub struct Options {
 }
 
 /// A topic and the table that its records land in.
+#[derive(Clone)]
 pub struct Route {
     pub topic: String,
     pub contract: Contract,
     pub table: Table,
+    /// A version at which the table has the contract's columns. Commits build on it: should they change after it, the
+    /// log tells.
+    pub version: u64,
 }
 
 /// Runs until `stop` turns true, or until it has caught up.
@@ -73,14 +78,15 @@ pub async fn run(
     for contract in wanted(contracts, &options.topics)? {
         let Origin::Topic { topic } = &contract.origin else { continue };
         let table = lake.table(&TableName::new("bronze", contract.name.as_str()))?;
-        routes.push(Route { topic: topic.clone(), table, contract });
+        routes.push(Route { topic: topic.clone(), table, contract, version: 0 });
     }
     let topics: Vec<String> = routes.iter().map(|r| r.topic.clone()).collect();
     let asked = broker.clone();
     let partitions = blocking(move || asked.partitions(&topics)).await?;
     let accepted_gaps = accepted(&options.accept_gaps, &partitions)?;
-    for route in &routes {
-        ensure_table(route).await?;
+    let patience = config.ingest.commit_timeout;
+    for route in &mut routes {
+        route.version = ensure_table(route).await?;
     }
     // The end that "caught up" means is the end at the start: a daemon may never see a quiet moment.
     let ends = match options.until_caught_up {
@@ -93,7 +99,6 @@ pub async fn run(
         ),
         false => None,
     };
-    let routes = Arc::new(routes);
     // A run that ends by itself is watched by whoever started it.
     let _port = match (routes.first(), options.until_caught_up) {
         (Some(route), false) => {
@@ -109,7 +114,7 @@ pub async fn run(
         let session = session::Session {
             kafka: broker.clone(),
             config: config.ingest.clone(),
-            routes: routes.clone(),
+            routes: Arc::new(routes.clone()),
             ends: ends.clone(),
             accepted_gaps: accepted_gaps.clone(),
             stop: stop.clone(),
@@ -123,6 +128,10 @@ pub async fn run(
             session::End::Restart(reason) => {
                 tracing::warn!(reason, "starting over from what the tables say");
                 tokio::time::sleep(RESTART_PAUSE).await;
+                // Should a newer contract have given a table more columns, going on would put their values elsewhere.
+                for route in &mut routes {
+                    route.version = ensured(route, patience).await?;
+                }
             }
         }
     }
@@ -188,49 +197,66 @@ fn wanted(contracts: Vec<Contract>, names: &[String]) -> Result<Vec<Contract>> {
         .collect()
 }
 
-/// Makes the table, or makes sure that the one that is there is the contract's.
-async fn ensure_table(route: &Route) -> Result<()> {
+async fn ensured(route: &Route, patience: Duration) -> Result<u64> {
+    patiently(&route.table, patience, || ensure_table(route)).await
+}
+
+/// Makes the table, or makes the one that is there follow its contract. Tells a version at which it does.
+async fn ensure_table(route: &Route) -> Result<u64> {
     let schema = route.contract.bronze_schema();
-    if let Some(existing) = route.table.head().await? {
-        return existing.ensure_columns(&schema, &route.contract.file);
-    }
-    route.table.ensure_free().await?;
-    let id = Uuid::new_v4().to_string();
-    let create = Commit::new("CREATE TABLE").with_metadata(
-        &id,
-        &schema,
-        &[INGEST_DATE],
-        &[],
-        route.contract.comment.as_deref(),
-    )?;
-    match commit(&route.table, None, &create, Duration::from_secs(30)).await? {
-        // Another daemon made it at the same moment: the same contract makes the same table.
-        Outcome::Committed { .. } | Outcome::Conflict { .. } | Outcome::Fenced { .. } => Ok(()),
+    let declared = Declared {
+        schema: &schema,
+        required: route.contract.required(),
+        file: &route.contract.file,
+        place: &|column| route.contract.place(column),
+    };
+    loop {
+        if let Some(version) = route.table.follow(&declared).await? {
+            return Ok(version);
+        }
+        route.table.ensure_free().await?;
+        let id = Uuid::new_v4().to_string();
+        let create = Commit::new("CREATE TABLE")
+            .with_metadata(&id, &schema, &[INGEST_DATE], &[], route.contract.comment.as_deref())?
+            .with_property(REQUIRED_PROPERTY, declared.required_property());
+        match commit(&route.table, None, &create, Duration::from_secs(30)).await? {
+            Outcome::Committed { version } => return Ok(version),
+            // Another daemon made it at the same moment, perhaps from another contract.
+            Outcome::Conflict { .. } | Outcome::Fenced { .. } => {}
+        }
     }
 }
 
 /// The marks of a table, as its newest version has them. A store that is away is waited for so long.
 async fn read_marks(table: &Table, patience: Duration) -> Result<(u64, HashMap<String, i64>)> {
+    patiently(table, patience, || newest_marks(table)).await
+}
+
+async fn newest_marks(table: &Table) -> Result<(u64, HashMap<String, i64>)> {
+    let version = table.latest_version().await?.ok_or_else(|| {
+        Error::outside(format!("table {} went away", table.name)).hint("who deletes it while ingest runs?").lasting()
+    })?;
+    Ok((version, table.transactions(version).await?))
+}
+
+/// Tries again while a store is away, for so long.
+async fn patiently<T, F: Future<Output = Result<T>>>(
+    table: &Table,
+    patience: Duration,
+    mut work: impl FnMut() -> F,
+) -> Result<T> {
     let began = runtime::now();
     let mut wait = FIRST_WAIT;
     loop {
-        let read = async {
-            let Some(version) = table.latest_version().await? else { return Ok(None) };
-            Ok(Some((version, table.transactions(version).await?)))
-        };
-        match read.await {
-            Ok(Some(marks)) => return Ok(marks),
-            Ok(None) => {
-                return Err(
-                    Error::outside(format!("table {} went away", table.name)).hint("who deletes it while ingest runs?")
-                );
-            }
-            Err(e) if runtime::now().duration_since(began) >= patience => return Err(e),
-            Err(e) => {
+        match work().await {
+            Err(e)
+                if e.kind() == Kind::Outside && !e.is_lasting() && runtime::now().duration_since(began) < patience =>
+            {
                 tracing::warn!(table = %table.name, error = %e, "the table cannot be read now; trying again");
                 runtime::sleep(wait).await;
                 wait = (wait * 2).min(LONGEST_WAIT);
             }
+            outcome => return outcome,
         }
     }
 }

@@ -119,7 +119,7 @@ impl<K: Kafka> Session<K> {
         let mut running = Running {
             session: &self,
             feed: &feed,
-            lanes: self.lanes(&settled).await?,
+            lanes: self.lanes(&settled),
             handles: HashMap::new(),
             settled: settlements,
             committed: BTreeMap::new(),
@@ -140,17 +140,16 @@ impl<K: Kafka> Session<K> {
         }
     }
 
-    async fn lanes(&self, settled: &UnboundedSender<Settled>) -> Result<BTreeMap<String, Lane>> {
+    fn lanes(&self, settled: &UnboundedSender<Settled>) -> BTreeMap<String, Lane> {
         let mut lanes = BTreeMap::new();
         for route in self.routes.iter() {
-            let (version, _) = read_marks(&route.table, self.config.commit_timeout).await?;
             let metrics = self.metrics.topic(&route.topic);
             route.table.name.to_string().clone_into(&mut metrics.table.lock().unwrap_or_else(|e| e.into_inner()));
             let flow = Flow::start(
                 &route.topic,
                 route.table.clone(),
                 route.contract.file_schema(),
-                version,
+                route.version,
                 self.config.commit_timeout,
                 metrics,
                 settled.clone(),
@@ -158,7 +157,7 @@ impl<K: Kafka> Session<K> {
             let buffer = Buffer::new(&route.topic, &route.contract);
             lanes.insert(route.topic.clone(), Lane { buffer, flow, in_flight: 0, window: (0, 0) });
         }
-        Ok(lanes)
+        lanes
     }
 
     fn stopping(&self) -> bool {

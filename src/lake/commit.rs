@@ -149,6 +149,20 @@ impl Commit {
         Ok(self)
     }
 
+    /// Says something lasting of the table that is made.
+    pub fn with_property(mut self, name: &str, value: String) -> Self {
+        if let Some(properties) = self.metadata.as_mut().and_then(|m| m.get_mut("configuration")?.as_object_mut()) {
+            properties.insert(name.to_owned(), value.into());
+        }
+        self
+    }
+
+    /// Puts other metadata in the place of the table's, all of it.
+    pub fn replacing_metadata(mut self, metadata: Value) -> Self {
+        self.metadata = Some(metadata);
+        self
+    }
+
     pub fn is_empty(&self) -> bool {
         self.adds.is_empty() && self.removes.is_empty() && self.marks.is_empty() && self.metadata.is_none()
     }

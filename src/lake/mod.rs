@@ -5,6 +5,7 @@
 //! and [`commit::commit`], which makes them visible all at once or not at all.
 
 pub mod commit;
+pub mod evolve;
 pub mod lease;
 pub mod log;
 pub mod offsets;

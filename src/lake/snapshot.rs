@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
 use deltalake::DeltaTableError;
 use futures::TryStreamExt;
+use serde_json::Value;
 
 use super::{Table, TableName, store};
 use crate::error::{Error, Result};
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub table_id: String,
     /// The columns that tell rows apart, where the writer declared any.
     pub key: Vec<String>,
+    /// The metadata as the log has it.
+    pub metadata: Value,
     pub files: Vec<Arc<DataFile>>,
 }
 
@@ -60,32 +63,6 @@ impl Snapshot {
 
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|f| f.size).sum()
-    }
-
-    /// Fails, naming the difference, unless the table has the columns that `file` declares.
-    pub fn ensure_columns(&self, declared: &Schema, file: &str) -> Result<()> {
-        let wrong = |what: String| {
-            Err(Error::input(format!("table {} is not the one that {file} declares: {what}", self.name))
-                .hint("give the contract another name, or move the table away"))
-        };
-        for field in declared.fields() {
-            match self.schema.field_with_name(field.name()) {
-                Err(_) => return wrong(format!("it has no column `{}`", field.name())),
-                Ok(existing) if existing.data_type() != field.data_type() => {
-                    return wrong(format!(
-                        "its column `{}` is {}, not {}",
-                        field.name(),
-                        existing.data_type(),
-                        field.data_type()
-                    ));
-                }
-                Ok(_) => {}
-            }
-        }
-        match self.schema.fields().iter().find(|f| declared.field_with_name(f.name()).is_err()) {
-            Some(extra) => wrong(format!("it has a column `{}` besides", extra.name())),
-            None => Ok(()),
-        }
     }
 }
 
@@ -184,6 +161,8 @@ impl Table {
                 .configuration()
                 .get(KEY_PROPERTY)
                 .map_or_else(Vec::new, |k| k.split(',').map(str::to_owned).collect()),
+            metadata: serde_json::to_value(metadata)
+                .map_err(|e| Error::bug(format!("the metadata of {} is not JSON", self.name)).because(e))?,
             files,
         }))
     }

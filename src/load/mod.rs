@@ -22,6 +22,7 @@ use crate::contracts::{Contract, Origin};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::lake::commit::{Commit, Outcome, commit};
+use crate::lake::evolve::{Declared, REQUIRED_PROPERTY};
 use crate::lake::log::Txn;
 use crate::lake::write::TableWriter;
 use crate::lake::{Table, TableName};
@@ -74,11 +75,14 @@ pub async fn run(engine: &Engine, contract: &Contract, options: &Options, now: D
     let found = files::list(&place)?;
     let table = engine.lake.table(&TableName::new("bronze", contract.name.as_str()))?;
     let schema = contract.bronze_schema();
-    let (version, log) = match table.head().await? {
-        Some(head) => {
-            head.ensure_columns(&schema, &contract.file)?;
-            (Some(head.version), table.transactions(head.version).await?)
-        }
+    let declared = Declared {
+        schema: &schema,
+        required: contract.required(),
+        file: &contract.file,
+        place: &|column| contract.place(column),
+    };
+    let (version, log) = match table.follow(&declared).await? {
+        Some(version) => (Some(version), table.transactions(version).await?),
         None => {
             table.ensure_free().await?;
             (None, HashMap::new())
@@ -223,7 +227,9 @@ impl<'a> Landing<'a> {
             .parameter("rejected", self.report.rejected);
         if version.is_none() {
             let id = Uuid::new_v4().to_string();
-            change = change.with_metadata(&id, &schema, &[INGEST_DATE], &[], self.contract.comment.as_deref())?;
+            change = change
+                .with_metadata(&id, &schema, &[INGEST_DATE], &[], self.contract.comment.as_deref())?
+                .with_property(REQUIRED_PROPERTY, self.contract.required().join(","));
         }
         let mark = |id: &str, version| Txn { app_id: id.to_owned(), version, last_updated: None };
         change.marks = self.marks;

@@ -4,6 +4,7 @@
     lake.py types LAKE           holds the columns of every file against the schema in the log
     lake.py statistics LAKE      holds the statistics of every file in the log against what is in the file
     lake.py table ADDRESS MARK   one table: its version, the rows that deltalake reads, a transaction's mark
+    lake.py rows ADDRESS READER COLUMN...   the rows of a local table by its first column, as JSON, read by deltalake or duckdb
 
 LAKE is a folder or s3://bucket/prefix. DuckDB is given the files that deltalake names, from a bucket as copies: its own
 extensions for Delta and S3 would have to be downloaded at run time.
@@ -13,7 +14,7 @@ import json
 import os
 import sys
 import tempfile
-from datetime import date, datetime
+from datetime import date, datetime, timezone
 from decimal import Decimal
 from urllib.parse import unquote
 
@@ -171,6 +172,35 @@ def table(address, mark):
     print(delta.version(), delta.to_pyarrow_table().num_rows, delta.transaction_version(mark))
 
 
+def plain_value(value):
+    """JSON of a value, the same from either reader."""
+    if isinstance(value, dict):
+        return {key: plain_value(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        # A map is a list of pairs in Arrow.
+        if value and all(isinstance(pair, tuple) for pair in value):
+            return {key: plain_value(inner) for key, inner in value}
+        return [plain_value(inner) for inner in value]
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, datetime):
+        return value.astimezone(timezone.utc).isoformat()
+    return str(value) if isinstance(value, Decimal) else value
+
+
+def rows(address, reader, *columns):
+    table = Table(address)
+    if reader == "deltalake":
+        found = table.delta().to_pyarrow_table(columns=list(columns))
+    else:
+        files = [f"{address}/{unquote(file)}" for file in table.files()]
+        names = ", ".join(f'"{column}"' for column in columns)
+        found = duckdb.execute(f"select {names} from read_parquet(?, union_by_name = true)", [files]).arrow()
+        found = found.read_all() if hasattr(found, "read_all") else found
+    read = [{key: plain_value(value) for key, value in row.items()} for row in found.to_pylist()]
+    print(json.dumps(sorted(read, key=lambda row: (row[columns[0]] is None, row[columns[0]]))))
+
+
 if __name__ == "__main__":
-    does = {f.__name__: f for f in (count, types, statistics, table)}
+    does = {f.__name__: f for f in (count, types, statistics, table, rows)}
     does[sys.argv[1]](*sys.argv[2:])

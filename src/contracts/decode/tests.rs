@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use arrow::array::{
     Array, AsArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array, RecordBatch,
     StringArray, TimestampMicrosecondArray,
@@ -388,7 +390,7 @@ fn any_object() -> impl Strategy<Value = String> {
 }
 
 /// Contracts, flat and nested, each with two good records.
-fn isolated() -> [(Contract, [&'static str; 2]); 2] {
+static ISOLATED: LazyLock<[(Contract, [&str; 2]); 2]> = LazyLock::new(|| {
     let nested = "CREATE TABLE t (
         a STRUCT<a: STRING, b: ARRAY<STRUCT<c: BIGINT, d: BINARY>>>, b MAP<STRING, ARRAY<DECIMAL(9, 2)>>,
         c TIMESTAMP FORMAT 'epoch_ms', d STRING PATH 'e.f[1]', g INT PATH 'e.g'
@@ -403,11 +405,11 @@ fn isolated() -> [(Contract, [&'static str; 2]); 2] {
             ],
         ),
     ]
-}
+});
 
 /// Bytes of any kind: noise, objects, good records that are damaged.
 fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
-    let good: Vec<&str> = isolated().into_iter().flat_map(|(_, good)| good).collect();
+    let good: Vec<&str> = ISOLATED.iter().flat_map(|(_, good)| *good).collect();
     let place = any::<prop::sample::Index>();
     let damage = prop::collection::vec((place, prop_oneof![any::<u8>(), Just(b'"'), Just(b'['), Just(b'}')]), 0..4);
     prop_oneof![
@@ -484,7 +486,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_one_row_or_one_rejection_and_leave_their_neighbours_alone(record in any_bytes(), contract in 0..2_usize) {
-        let (contract, good) = &isolated()[contract];
+        let (contract, good) = &ISOLATED[contract];
         let mut mixed = Decoder::new(contract);
         mixed.push_json(good[0].as_bytes()).unwrap();
         let decoded = mixed.push_json(&record).is_ok();

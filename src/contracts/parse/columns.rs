@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
 use super::dialect::{FORMAT, PATH};
-use super::{Source, identifier, name_at};
+use super::{Source, identifier, name_at, spot};
 use crate::contracts::members::Members;
 use crate::contracts::path::Path;
 use crate::contracts::{Column, TimeFormat, Type};
@@ -17,7 +17,7 @@ use crate::error::{Error, Result, nearest};
 
 const TYPES: &str = "STRING, BOOLEAN, INT, BIGINT, DOUBLE, DECIMAL(p, s), TIMESTAMP, DATE, BINARY, \
                      STRUCT<name: type, ...>, ARRAY<type> and MAP<STRING, type>";
-const TYPE_NAMES: [&str; 12] = [
+pub const TYPE_NAMES: [&str; 12] = [
     "STRING",
     "BOOLEAN",
     "INT",
@@ -114,6 +114,7 @@ impl Source<'_> {
             data_type: self.data_type(&definition.data_type, type_at)?,
             path: Path::field(&name),
             name,
+            at: spot(at),
             nullable: true,
             formats: Vec::new(),
             comment: None,

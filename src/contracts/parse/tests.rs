@@ -289,3 +289,50 @@ fn a_path_that_cannot_be_is_refused_at_its_step() {
     assert_refused(&with("b INT,\n c INT PATH 'b.c'"), 3, 2, &["`b` takes its value from b"]);
     parsed(&with("a INT PATH 'b.c', c INT PATH 'b.d', d INT PATH 'e[0]', f INT PATH 'e[1].x', g INT PATH 'e[1].y'"));
 }
+
+const README: &str = include_str!("../../../sql/README.md");
+
+#[test]
+fn the_contracts_in_the_documentation_are_contracts() {
+    let blocks: Vec<&str> = README.split("```sql\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let name = block.split_whitespace().nth(2).unwrap();
+        parse(&format!("{name}.sql"), block).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
+fn the_documentation_names_every_type_option_format_and_class() {
+    let classes = crate::contracts::Class::ALL.map(|class| class.name());
+    let formats = crate::contracts::TimeFormat::NAMES;
+    let named = OPTIONS.iter().chain(&columns::TYPE_NAMES).chain(&classes).chain(&formats);
+    for name in named {
+        assert!(README.contains(&format!("`{name}")), "sql/README.md does not tell of {name}");
+    }
+}
+
+#[test]
+fn the_conversions_in_the_documentation_are_what_happens() {
+    let table = README.split("| `'none'` | `'lossless'` |\n|---|---|---|---|\n").nth(1).unwrap();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    assert!(rows.len() > 10);
+    for row in rows {
+        let [column, json, none, lossless] = row[..] else { panic!("{row:?}") };
+        let (column, json) = (column.trim_matches('`'), json.trim_matches('`'));
+        for (coerce, expected) in [("none", none), ("lossless", lossless)] {
+            let ddl = format!("CREATE TABLE calls (a {column}) WITH (topic = 'x', coerce = '{coerce}')");
+            let mut decoder = crate::contracts::Decoder::new(&parsed(&ddl));
+            let record = format!("{{\"a\":{json}}}");
+            let found = match decoder.push_json(record.as_bytes()) {
+                Ok(()) => arrow::util::display::array_value_to_string(&decoder.finish()[0], 0).unwrap(),
+                Err(_) => "rejected".to_owned(),
+            };
+            assert_eq!(found, expected, "{column} of {json}, {coerce}");
+        }
+    }
+}

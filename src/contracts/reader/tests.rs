@@ -333,7 +333,7 @@ fn agrees(columns: &str, want: &Want, record: &str) -> Result<bool, TestCaseErro
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nested_columns_and_what_is_left_of_them_are_what_the_rules_say(record in any_record()) {

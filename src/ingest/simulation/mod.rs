@@ -24,7 +24,7 @@ use self::store::Faulty;
 use super::feed::Partition;
 use super::metrics::Metrics;
 use super::session::{End, Session, Trouble};
-use super::{RESTART_PAUSE, Route};
+use super::{RESTART_PAUSE, Route, patiently};
 use crate::config::{Config, IngestConfig};
 use crate::contracts::bronze::INGEST_DATE;
 use crate::contracts::{self, Contract};
@@ -60,7 +60,7 @@ fn configured() -> IngestConfig {
     config
 }
 
-async fn routes(lake: &Lake, create: bool) -> Arc<Vec<Route>> {
+async fn routes(lake: &Lake, create: bool) -> Vec<Route> {
     let mut routes = Vec::new();
     for topic in TOPICS {
         let contract = contract(topic);
@@ -71,14 +71,14 @@ async fn routes(lake: &Lake, create: bool) -> Arc<Vec<Route>> {
                 .unwrap();
             commit(&table, None, &make, Duration::from_secs(1)).await.unwrap();
         }
-        routes.push(Route { topic: topic.to_owned(), contract, table });
+        routes.push(Route { topic: topic.to_owned(), contract, table, version: 0 });
     }
-    Arc::new(routes)
+    routes
 }
 
 /// A daemon's life: sessions one after another, and a new process after a failure, as its supervisor would have it.
 async fn daemon(name: u32, lake: Lake, cluster: Shared, until: Option<watch::Receiver<bool>>) {
-    let routes = routes(&lake, false).await;
+    let mut routes = routes(&lake, false).await;
     let stop = until.clone().unwrap_or_else(|| watch::channel(false).1);
     let config = configured();
     let trouble = Arc::<Trouble>::default();
@@ -89,10 +89,16 @@ async fn daemon(name: u32, lake: Lake, cluster: Shared, until: Option<watch::Rec
                 super::feed::Kafka::ranges(&Client(cluster.clone()), &partitions().collect::<Vec<_>>()).await.unwrap(),
             ),
         };
+        for route in &mut routes {
+            match patiently(&route.table, config.commit_timeout, || route.table.latest_version()).await {
+                Ok(version) => route.version = version.unwrap_or(0),
+                Err(e) => note(format!("daemon {name}: {e}")),
+            }
+        }
         let session = Session {
             kafka: Client(cluster.clone()),
             config: config.clone(),
-            routes: routes.clone(),
+            routes: Arc::new(routes.clone()),
             ends,
             accepted_gaps: Vec::new(),
             stop: stop.clone(),
