@@ -16,13 +16,24 @@ use crate::error::{Error, Place, Result, nearest};
 const DEFAULTS: &str = include_str!("../medallion.toml");
 
 /// Keys without a default, and the tables in which any key is allowed.
-const OPTIONAL: &[&str] = &["lake.endpoint", "privacy.key_file", "serve.tls", "serve.users", "serve.limits"];
+const OPTIONAL: &[&str] = &[
+    "lake.endpoint",
+    "registry.url",
+    "registry.user",
+    "registry.password_file",
+    "registry.token_file",
+    "privacy.key_file",
+    "serve.tls",
+    "serve.users",
+    "serve.limits",
+];
 const OPEN_TABLES: &[&str] = &["kafka.properties", "serve.tls", "serve.users", "serve.limits"];
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Config {
     pub lake: LakeConfig,
     pub kafka: KafkaConfig,
+    pub registry: RegistryConfig,
     pub ingest: IngestConfig,
     pub build: BuildConfig,
     pub privacy: PrivacyConfig,
@@ -42,6 +53,16 @@ pub struct KafkaConfig {
     pub group: String,
     #[serde(default)]
     pub properties: BTreeMap<String, Value>,
+}
+
+/// Where the schemas of Avro and Protobuf records are. The secrets themselves are not here: see
+/// [`registry::Client`](crate::registry::Client).
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct RegistryConfig {
+    pub url: Option<String>,
+    pub user: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

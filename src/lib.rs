@@ -13,8 +13,10 @@
 //!                         ├─> contracts  what records must look like, and how they become rows
 //!                         └─> lake       object stores and Delta logs: snapshots, files, commits, leases
 //!                                │
-//!                                └─> config ─┬─> error
-//!                                            └─> runtime   time, chance and tasks: the machine's, or a seed's
+//!                                └─> registry   schemas by their ids, over HTTP
+//!                                       │
+//!                                       └─> config ─┬─> error
+//!                                                   └─> runtime   time, chance and tasks: the machine's, or a seed's
 //! ```
 //!
 //! A room may call those below it and none beside it; a test reads the imports and holds that table.
@@ -31,5 +33,6 @@ pub mod ingest;
 pub mod lake;
 pub mod load;
 pub mod models;
+pub mod registry;
 pub mod runtime;
 pub mod shell;

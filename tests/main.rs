@@ -9,6 +9,7 @@ mod exactly_once;
 mod load;
 mod outside;
 mod policies;
+mod registry;
 mod rooms;
 mod scd2;
 mod shell;

@@ -12,6 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["ingest", "load", "build", "shell", "generate", "care"],
     &["engine"],
     &["models", "contracts", "lake"],
+    &["registry"],
     &["config"],
     &["error", "runtime"],
 ];

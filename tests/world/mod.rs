@@ -5,6 +5,7 @@ pub mod faulty;
 pub mod inside;
 pub mod proxy;
 pub mod real;
+pub mod registry;
 
 use std::collections::BTreeMap;
 use std::io::Read;
