@@ -3,10 +3,11 @@
 use chrono::Utc;
 
 use super::World;
-use crate::contracts::Origin;
+use crate::contracts::{Contract, Framing, Origin};
 use crate::error::{Error, Kind, Result};
 use crate::ingest;
 use crate::models;
+use crate::registry::Client;
 
 pub async fn run(world: &World) -> Result<()> {
     // Each check is made, whatever the others found: one run tells all there is to mend.
@@ -28,6 +29,7 @@ pub async fn run(world: &World) -> Result<()> {
             Origin::Files { .. } => None,
         })
         .collect();
+    let framings: Vec<_> = contracts.iter().flatten().filter_map(Contract::registry).collect();
     say("contracts", contracts.map(|c| format!("{} tables", c.len())));
     let options = models::Options { run_started_at: Utc::now(), ..models::Options::default() };
     let project = models::load(&world.config.build.project, &options);
@@ -41,6 +43,9 @@ pub async fn run(world: &World) -> Result<()> {
     );
     say("store", store(world).await);
     say("broker", ingest::check(&world.config, topics).await);
+    if !framings.is_empty() {
+        say("schema registry", registry(world, &framings).await);
+    }
     match worst {
         None => Ok(()),
         Some(kind) => Err(Error::new(kind, "not everything is as it should be")),
@@ -54,6 +59,17 @@ async fn store(world: &World) -> Result<String> {
     let lease = crate::lake::lease::acquire(&lake, "validate").await?;
     lease.release().await?;
     Ok(format!("{} with {tables} tables, can be written", lake.address()))
+}
+
+/// Asks the registry in each of the ways in which the contracts' records will need it.
+async fn registry(world: &World, framings: &[Framing]) -> Result<String> {
+    let Some(client) = Client::new(&world.config.registry)? else {
+        return Err(Error::input("a contract needs a schema registry, and none is configured").hint("set registry.url"));
+    };
+    for framing in framings {
+        client.check(framing.api()).await?;
+    }
+    Ok(format!("{} answers", client.address()))
 }
 
 trait Worst {

@@ -5,10 +5,13 @@
 //! scratch space of one record is used again by the next. Producers send their fields in one order, so the column after
 //! the last match is tried first.
 
+mod push;
+
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringBuilder};
 
+use self::push::Translator;
 use super::cells::{Cell, ColumnBuilder, Source, string_memory};
 use super::field::Field;
 use super::members::Members;
@@ -25,6 +28,8 @@ pub struct Decoder {
     plan: Plan,
     /// Indices of the fields that are `NOT NULL`.
     required: Vec<usize>,
+    /// What makes JSON of the records; none if they are JSON.
+    translator: Option<Box<Translator>>,
     record: Scratch,
     columns: Vec<ColumnBuilder>,
     extra: StringBuilder,
@@ -40,6 +45,7 @@ impl Decoder {
         let (root, _) = Members::of_columns(&contract.columns);
         Decoder {
             required: fields.iter().enumerate().filter(|(_, field)| !field.nullable).map(|(index, _)| index).collect(),
+            translator: Translator::of(contract),
             record: Scratch::new(fields.len()),
             plan: Plan { fields, root },
             columns: contract.columns.iter().map(|column| ColumnBuilder::new(&column.data_type)).collect(),
@@ -90,7 +96,8 @@ impl Decoder {
     /// Bytes held by the rows so far and by the scratch space. It looks at the columns, not at their rows.
     pub fn memory(&self) -> usize {
         let columns: usize = self.columns.iter().map(ColumnBuilder::memory).sum();
-        columns + string_memory(&self.extra) + self.record.memory()
+        let translator = self.translator.as_ref().map_or(0, |translator| translator.memory());
+        columns + string_memory(&self.extra) + self.record.memory() + translator
     }
 
     /// The columns of all rows since the last call, in the order of [`Contract::schema`].

@@ -7,6 +7,7 @@ mod base64;
 pub mod bronze;
 mod cells;
 mod csv;
+mod datum;
 mod decode;
 mod field;
 mod json;
@@ -28,6 +29,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use chrono_tz::Tz;
 
 pub use self::csv::CsvHeader;
+pub use self::datum::{Encoding, Framing, Source};
 pub use self::decode::Decoder;
 pub use self::parse::parse;
 pub use self::rejection::{Class, Rejection};
@@ -78,12 +80,16 @@ pub enum Origin {
     },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Format {
     /// One JSON object a record; in files, one a line.
     Json,
     /// With a header that names the columns.
     Csv,
+    /// Bytes that are not looked into: each record is the one column of its row.
+    Raw,
+    /// Records that a schema tells how to read.
+    Datum(Encoding, Source),
 }
 
 /// What becomes of a JSON value that is of another type than its column.
@@ -110,6 +116,14 @@ pub struct Column {
 }
 
 impl Contract {
+    /// The registry's framing of the records, if a registry is needed to read them.
+    pub fn registry(&self) -> Option<Framing> {
+        match &self.format {
+            Format::Datum(Encoding::Avro | Encoding::Protobuf, Source::Registry(framing)) => Some(*framing),
+            _ => None,
+        }
+    }
+
     /// The place of a column in the contract's file, or of the table's name.
     pub fn place(&self, column: Option<&str>) -> Place {
         let of_column = column.and_then(|name| self.columns.iter().find(|column| column.name == name));

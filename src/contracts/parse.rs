@@ -4,6 +4,7 @@
 
 mod columns;
 mod dialect;
+mod format;
 
 use std::path::Path;
 
@@ -16,11 +17,23 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use self::dialect::ContractDialect;
-use super::{Coerce, Column, Contract, Format, Origin, Spot, Type};
+use super::{Coerce, Column, Contract, Origin, Spot, Type};
 use crate::error::{Error, Place, Result, nearest};
 
-const OPTIONS: [&str; 9] =
-    ["topic", "source", "location", "extract", "key", "watermark", "format", "timezone", "coerce"];
+const OPTIONS: [&str; 12] = [
+    "topic",
+    "source",
+    "location",
+    "extract",
+    "key",
+    "watermark",
+    "format",
+    "framing",
+    "schema_file",
+    "message",
+    "timezone",
+    "coerce",
+];
 
 /// Parses the contract `text` of `file`.
 pub fn parse(file: &str, text: &str) -> Result<Contract> {
@@ -42,8 +55,8 @@ pub(super) fn parse_with_origin(file: &str, text: &str) -> Result<(Contract, Pla
     let columns = source.columns(&table)?;
     source.check_named_columns(&options, &columns)?;
     let contract = Contract {
+        format: source.format(&options, &origin, &columns)?,
         columns,
-        format: source.format(&options, &origin)?,
         zone: source.zone(&options)?,
         coerce: source.coerce(&options)?,
         file: file.to_owned(),
@@ -263,21 +276,6 @@ impl Source<'_> {
             }
         }
         Ok(())
-    }
-
-    fn format(&self, options: &[Setting], origin: &Origin) -> Result<Format> {
-        let Some(setting) = get(options, "format") else {
-            return Ok(match origin {
-                Origin::Topic { .. } => Format::Json,
-                Origin::Files { .. } => Format::Csv,
-            });
-        };
-        match (self.choose(setting, &[("json", Format::Json), ("csv", Format::Csv)])?, origin) {
-            (Format::Csv, Origin::Topic { .. }) => Err(self
-                .error(setting.value_at, "the records of a topic cannot be CSV, since they have no header")
-                .hint("a topic's format is 'json'")),
-            (format, _) => Ok(format),
-        }
     }
 
     fn zone(&self, options: &[Setting]) -> Result<Tz> {

@@ -17,6 +17,15 @@ pub enum Class {
     TooDeep,
     /// The record does not fit into the batch; see [`Decoder`](super::Decoder).
     TooLarge,
+    /// Not what a registry's serializer puts before a datum.
+    BadFraming,
+    /// The registry has no schema of the record's id.
+    UnknownSchema,
+    /// The registry has one that nothing can be read with, such as one of another language.
+    BadSchema,
+    /// Not a datum of its schema.
+    BadAvro,
+    BadProtobuf,
     /// A CSV record with more or fewer fields than its header.
     WrongFieldCount,
     WrongType,
@@ -56,6 +65,11 @@ impl Class {
             Class::NotObject => "not_object",
             Class::TooDeep => "too_deep",
             Class::TooLarge => "too_large",
+            Class::BadFraming => "bad_framing",
+            Class::UnknownSchema => "unknown_schema",
+            Class::BadSchema => "bad_schema",
+            Class::BadAvro => "bad_avro",
+            Class::BadProtobuf => "bad_protobuf",
             Class::WrongFieldCount => "wrong_field_count",
             Class::WrongType => "wrong_type",
             Class::OutOfRange => "out_of_range",

@@ -1,4 +1,5 @@
 use super::*;
+use crate::contracts::Format;
 use crate::error::Kind;
 
 fn parsed(ddl: &str) -> Contract {
@@ -181,7 +182,12 @@ fn an_unknown_option_is_answered_with_the_nearest_one() {
 #[test]
 fn an_option_has_a_known_value() {
     let with = |options: &str| format!("CREATE TABLE calls (id STRING)\nWITH ({options})");
-    assert_refused(&with("topic = 'x', format = 'avro'"), 2, 29, &["unknown format `avro`", "'json' or 'csv'"]);
+    assert_refused(
+        &with("topic = 'x', format = 'xml'"),
+        2,
+        29,
+        &["unknown format `xml`", "'json' or 'csv' or 'raw' or 'avro'"],
+    );
     assert_refused(&with("topic = 'x', format = 'csv'"), 2, 29, &["cannot be CSV"]);
     assert_refused(&with("topic = '^a.*'"), 2, 15, &["cannot be the name of a topic"]);
     assert_refused(&with("topic = 'x', timezone = 'Europe/Berln'"), 2, 31, &["did you mean 'Europe/Berlin'?"]);
