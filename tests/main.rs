@@ -6,6 +6,7 @@ mod changes;
 mod commit;
 mod evolution;
 mod exactly_once;
+mod formats;
 mod load;
 mod outside;
 mod policies;

@@ -39,7 +39,7 @@ pub enum Class {
 }
 
 impl Class {
-    pub const ALL: [Class; 14] = [
+    pub const ALL: [Class; 19] = [
         Class::Empty,
         Class::NotUtf8,
         Class::NotJson,
@@ -47,6 +47,11 @@ impl Class {
         Class::NotObject,
         Class::TooDeep,
         Class::TooLarge,
+        Class::BadFraming,
+        Class::UnknownSchema,
+        Class::BadSchema,
+        Class::BadAvro,
+        Class::BadProtobuf,
         Class::WrongFieldCount,
         Class::WrongType,
         Class::OutOfRange,

@@ -22,6 +22,7 @@ use crate::contracts::{Contract, Decoder};
 use crate::error::{Error, Result};
 use crate::lake::log::Txn;
 use crate::lake::offsets::Marks;
+use crate::registry::{Schema, SchemaId};
 use crate::runtime::{self, Mistake, planted};
 
 /// Rows of one chunk on its way to the writer: enough for the encoder to work well, few enough to hold many in flight.
@@ -106,6 +107,19 @@ impl Buffer {
         self.partitions.remove(&partition);
     }
 
+    /// The schema that has to be learned before this message is pushed. For records that need none it costs nothing.
+    #[inline]
+    pub fn needs(&self, message: &impl Message) -> Option<SchemaId> {
+        let id = self.decoder.needs(message.payload()?)?;
+        let progress = self.partitions.get(&message.partition())?;
+        // What is not taken needs nothing.
+        progress.marks.next.is_none_or(|next| message.offset() >= next).then_some(id)
+    }
+
+    pub fn learn(&mut self, id: SchemaId, schema: Option<&Schema>) {
+        self.decoder.learn(id, schema);
+    }
+
     pub fn push(&mut self, message: &impl Message) {
         let Some(progress) = self.partitions.get_mut(&message.partition()) else { return };
         let offset = message.offset();
@@ -121,7 +135,7 @@ impl Buffer {
             progress.marks.tombstones += i64::from(!planted(Mistake::TombstonesNotCounted));
             return;
         };
-        match self.decoder.push_json(payload) {
+        match self.decoder.push(payload) {
             Ok(()) => {
                 self.lineage.error.append_null();
                 self.lineage.raw.append_null();

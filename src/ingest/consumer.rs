@@ -214,6 +214,23 @@ impl feed::Batch for Batch<'_> {
         // SAFETY: each pointer is a message that lives until the batch is dropped.
         self.messages.iter().map(|m| Message { raw: unsafe { &**m } })
     }
+
+    fn take_out(&mut self, first: usize, topic_handle: usize) -> Self {
+        let behind = self.messages.split_off(first.min(self.messages.len()));
+        // SAFETY: as above. Each pointer is in one of the batches, which destroys the message.
+        let is_of_topic = |m: &*mut sys::rd_kafka_message_t| unsafe { &**m }.rkt.addr() == topic_handle;
+        let (taken, left): (Vec<_>, Vec<_>) = behind.into_iter().partition(is_of_topic);
+        self.messages.extend(left);
+        Batch { messages: taken, consumer: PhantomData }
+    }
+
+    fn forget(&mut self, partition: i32) {
+        let all = std::mem::take(&mut self.messages);
+        // SAFETY: as above. The dropped batch destroys what it has.
+        let (gone, left) = all.into_iter().partition(|m| unsafe { &**m }.partition == partition);
+        self.messages = left;
+        drop(Batch { messages: gone, consumer: PhantomData });
+    }
 }
 
 impl Drop for Batch<'_> {

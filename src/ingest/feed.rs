@@ -59,6 +59,12 @@ pub trait Message {
 /// Messages in the order in which they are to be taken.
 pub trait Batch {
     fn messages(&self) -> impl Iterator<Item = impl Message>;
+
+    /// Takes the messages of a topic out, from the one at `first` on, in their order.
+    fn take_out(&mut self, first: usize, topic_handle: usize) -> Self;
+
+    /// Drops the messages of partitions with this number. For a batch of one topic.
+    fn forget(&mut self, partition: i32);
 }
 
 /// A member of a consumer group.

@@ -8,8 +8,10 @@ mod buffer;
 mod consumer;
 mod feed;
 pub mod metrics;
+mod parked;
 mod port;
 mod rebalance;
+mod schemas;
 mod session;
 #[cfg(test)]
 mod simulation;
@@ -26,6 +28,7 @@ use uuid::Uuid;
 
 use self::feed::Partition;
 pub use self::metrics::Metrics;
+use self::schemas::Schemas;
 pub use self::source::Broker;
 use crate::config::Config;
 use crate::contracts::bronze::INGEST_DATE;
@@ -74,12 +77,13 @@ pub async fn run(
     metrics: Arc<Metrics>,
 ) -> Result<()> {
     let broker = Broker::new(&config.kafka, config.ingest.memory)?;
-    let mut routes = Vec::new();
+    let mut routes: Vec<Route> = Vec::new();
     for contract in wanted(contracts, &options.topics)? {
         let Origin::Topic { topic } = &contract.origin else { continue };
         let table = lake.table(&TableName::new("bronze", contract.name.as_str()))?;
         routes.push(Route { topic: topic.clone(), table, contract, version: 0 });
     }
+    let schemas = Schemas::new(&config.registry, &routes)?;
     let topics: Vec<String> = routes.iter().map(|r| r.topic.clone()).collect();
     let asked = broker.clone();
     let partitions = blocking(move || asked.partitions(&topics)).await?;
@@ -99,6 +103,7 @@ pub async fn run(
         ),
         false => None,
     };
+    schemas.prefetch(&routes).await;
     // A run that ends by itself is watched by whoever started it.
     let _port = match (routes.first(), options.until_caught_up) {
         (Some(route), false) => {
@@ -115,6 +120,7 @@ pub async fn run(
             kafka: broker.clone(),
             config: config.ingest.clone(),
             routes: Arc::new(routes.clone()),
+            schemas: schemas.clone(),
             ends: ends.clone(),
             accepted_gaps: accepted_gaps.clone(),
             stop: stop.clone(),

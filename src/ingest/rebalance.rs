@@ -24,6 +24,7 @@ impl<K: Kafka> Running<'_, K> {
                         lane.buffer.give_up(p.partition);
                     }
                 }
+                self.forget_parked(&partitions);
                 self.assigned.retain(|p| !partitions.contains(p));
                 Ok(self.feed.unassign(&partitions)?)
             }
@@ -57,7 +58,8 @@ impl<K: Kafka> Running<'_, K> {
         }
         tracing::info!(partitions = starts.len(), "reading");
         self.assigned.extend(partitions);
-        Ok(self.feed.assign(&starts)?)
+        self.feed.assign(&starts)?;
+        Ok(self.hold_parked()?)
     }
 
     /// Sets where a partition goes on, and says whether the table is to know of that at once.

@@ -2,7 +2,8 @@
 //!
 //! A session ends when it is done, or when another daemon's commit shows that what it holds is no longer its own; then a
 //! new one starts from the tables. It keeps polling while it waits for room, or the group would take its partitions
-//! away; what it polls meanwhile waits too, for a record once handed over is never dropped.
+//! away; what it polls meanwhile waits too, for a record once handed over is never dropped. A topic that waits for a
+//! schema waits alone.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -16,16 +17,21 @@ use tokio::sync::watch;
 use super::buffer::{Buffer, Taken};
 use super::feed::{Batch, Feed, Kafka, Kind, Message, Partition, Range, ensure_continues};
 use super::metrics::{Lag, Metrics};
+use super::parked::Parked;
+use super::schemas::Schemas;
 use super::writer::{Flow, Flush, Settled, Work, ended};
 use super::{Route, read_marks};
 use crate::config::IngestConfig;
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::lake::commit::Outcome;
 use crate::lake::offsets::Marks;
+use crate::registry::SchemaId;
 use crate::runtime::{self, Mistake, planted};
 
 /// The longest the loop waits for records: also how fast it notices a shutdown or a flush that is due.
 const POLL: Duration = Duration::from_millis(50);
+/// The same while a schema is about to come.
+const SHORT_POLL: Duration = Duration::from_millis(1);
 /// How long a full pipe is waited for before fetching is paused.
 const PATIENCE_BEFORE_PAUSE: Duration = Duration::from_secs(10);
 /// How often it is looked whether a full pipe has room again.
@@ -48,6 +54,7 @@ pub struct Session<K> {
     pub kafka: K,
     pub config: IngestConfig,
     pub routes: Arc<Vec<Route>>,
+    pub schemas: Schemas,
     /// Where "caught up" is, if that is the end.
     pub ends: Option<BTreeMap<Partition, Range>>,
     /// Partitions whose lost records somebody has accepted.
@@ -95,6 +102,8 @@ pub(super) struct Running<'a, K: Kafka> {
     pub committed: BTreeMap<Partition, i64>,
     backlog: VecDeque<<K::Feed as Feed>::Batch<'a>>,
     pub assigned: Vec<Partition>,
+    /// Topics whose next record waits for its schema, by the client's handle.
+    pub parked: BTreeMap<usize, Parked<<K::Feed as Feed>::Batch<'a>>>,
     looked_up: Instant,
     lag_noted: Instant,
 }
@@ -125,6 +134,7 @@ impl<K: Kafka> Session<K> {
             committed: BTreeMap::new(),
             backlog: VecDeque::new(),
             assigned: Vec::new(),
+            parked: BTreeMap::new(),
             looked_up: runtime::now(),
             lag_noted: runtime::now(),
         };
@@ -179,12 +189,13 @@ impl<K: Kafka> Session<K> {
 impl<K: Kafka> Running<'_, K> {
     async fn go(&mut self) -> Result<(), Leave> {
         while !self.session.stopping() {
+            self.unpark().await?;
             if self.backlog.is_empty() {
-                let batch = self.feed.poll(POLL).await;
+                let batch = self.feed.poll(if self.expects_schema() { SHORT_POLL } else { POLL }).await;
                 self.backlog.push_back(batch);
             }
             while let Some(batch) = self.backlog.pop_front() {
-                self.take(&batch).await?;
+                self.take(batch).await?;
             }
             while let Some(event) = self.feed.event() {
                 self.answer(event).await?;
@@ -199,9 +210,11 @@ impl<K: Kafka> Running<'_, K> {
         self.flush_all(Some(DEADLINE)).await
     }
 
-    async fn take(&mut self, batch: &impl Batch) -> Result<(), Leave> {
+    /// Decodes a batch from a message on, up to the first that needs a schema, and tells where and which.
+    pub(super) async fn push(&mut self, batch: &impl Batch, from: usize) -> Result<Option<(usize, SchemaId)>, Leave> {
         let mut taken = 0;
-        for message in batch.messages() {
+        let mut needed = None;
+        for (index, message) in batch.messages().enumerate().skip(from) {
             match message.kind() {
                 Kind::Record | Kind::EndOfPartition => {}
                 Kind::OffsetOutOfRange => {
@@ -219,6 +232,10 @@ impl<K: Kafka> Running<'_, K> {
                 lane.buffer.end_of_partition(message.partition(), message.offset());
                 continue;
             }
+            if let Some(id) = lane.buffer.needs(&message) {
+                needed = Some((index, id));
+                break;
+            }
             lane.buffer.push(&message);
             taken += 1;
             if lane.buffer.chunk_is_full() {
@@ -231,7 +248,7 @@ impl<K: Kafka> Running<'_, K> {
         for lane in self.lanes.values() {
             lane.flow.metrics.held.builders.store(lane.buffer.memory(), Ordering::Relaxed);
         }
-        Ok(())
+        Ok(needed)
     }
 
     /// The offset we asked for is not there: what that means.
@@ -386,6 +403,7 @@ impl<K: Kafka> Running<'_, K> {
         }
         if paused {
             self.feed.pause(&self.assigned, false)?;
+            self.hold_parked()?;
         }
         Ok(())
     }

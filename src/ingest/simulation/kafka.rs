@@ -229,6 +229,17 @@ impl feed::Batch for HandedBatch {
     fn messages(&self) -> impl Iterator<Item = impl Message> {
         self.0.iter()
     }
+
+    fn take_out(&mut self, first: usize, topic_handle: usize) -> Self {
+        let behind = self.0.split_off(first.min(self.0.len()));
+        let (taken, left) = behind.into_iter().partition(|message| (&message).topic_handle() == topic_handle);
+        self.0.extend::<Vec<Handed>>(left);
+        HandedBatch(taken)
+    }
+
+    fn forget(&mut self, partition: i32) {
+        self.0.retain(|message| message.partition.partition != partition);
+    }
 }
 
 impl Consumer {

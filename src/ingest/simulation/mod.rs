@@ -23,6 +23,7 @@ use self::kafka::{Client, Cluster, Entry, Shared};
 use self::store::Faulty;
 use super::feed::Partition;
 use super::metrics::Metrics;
+use super::schemas::Schemas;
 use super::session::{End, Session, Trouble};
 use super::{RESTART_PAUSE, Route, patiently};
 use crate::config::{Config, IngestConfig};
@@ -99,6 +100,7 @@ async fn daemon(name: u32, lake: Lake, cluster: Shared, until: Option<watch::Rec
             kafka: Client(cluster.clone()),
             config: config.clone(),
             routes: Arc::new(routes.clone()),
+            schemas: Schemas::none(),
             ends,
             accepted_gaps: Vec::new(),
             stop: stop.clone(),
