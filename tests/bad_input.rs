@@ -450,7 +450,7 @@ fn without_a_privacy_key_a_model_that_needs_one_says_how_to_make_it() {
     without.fails(&["build"], 2, &words);
     assert_eq!(without.count("select n from gold.other"), 1);
     let short = without.with("MEDALLION_PII_KEY", "short");
-    short.fails(&["build"], 2, &["fewer than 16 bytes", "openssl rand -hex 32"]);
+    short.fails(&["build"], 2, &["fewer than 32 bytes", "openssl rand -hex 32"]);
     let mut key = std::fs::File::create(short.path("pii.key")).unwrap();
     writeln!(key, "{}", "k".repeat(32)).unwrap();
     let file = short.path("pii.key").display().to_string();

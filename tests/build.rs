@@ -336,6 +336,13 @@ fn a_failed_test_publishes_nothing_of_its_model_and_the_next_build_mends_it() {
         let old = world.ok(&["sql", "-q", "--release", "1", "--format", "csv", "-c", &query]);
         assert_eq!(old.out.lines().nth(1), Some(seen.len().to_string().as_str()), "gold.{table}");
     }
+    // What joined the lake later is not in it.
+    world.write("later/dbt_project.yml", "name: later\nmodels: {later: {+schema: gold}}\n");
+    world.write("later/macros/n.sql", "{% macro generate_schema_name(custom, node) %}gold{% endmacro %}");
+    world.write("later/models/newer.sql", "{{ config(materialized='table') }} select 1 as n");
+    world.ok(&["build", "--project-dir", "later"]);
+    assert_eq!(world.count("select count(*) from gold.newer"), 1);
+    world.fails(&["sql", "--release", "1", "-c", "select * from gold.newer"], 2, &["gold.newer"]);
     world.fails(&["sql", "--release", "99", "-c", "select 1"], 2, &["there is no release 99", "releases 1 to"]);
 }
 

@@ -110,8 +110,8 @@ fn a_change_that_would_falsify_rows_is_refused_at_its_place_and_changes_nothing(
         (&first.replace("<a: INT>", "<a: BIGINT>"), "events.sql:2:38", "typeWidening"),
         (&first.replace("<a: INT>", "<b: INT>"), "events.sql:2:38", "give it back its type"),
         (&first.replace("n INT", "n INT NOT NULL"), "events.sql:2:14", "rows may have NULL in `n`"),
-        (&format!("{first}, e INT NOT NULL"), "events.sql:2:74", "no value for a NOT NULL one"),
-        (&format!("{first}, camelcase INT"), "events.sql:2:74", "the column `camelcase` is there twice"),
+        (&format!("{first}, e INT NOT NULL"), "events.sql:2:73", "no value for a NOT NULL one"),
+        (&format!("{first}, camelcase INT"), "events.sql:2:73", "the column `camelcase` is there twice"),
         (&first.replace("\"camelCase\"", "camelcase"), "events.sql:1:14", "a column `camelCase` besides"),
     ] {
         declare(&world, columns);

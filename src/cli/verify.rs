@@ -7,6 +7,11 @@ use crate::error::{Error, Result};
 pub async fn run(world: &World) -> Result<()> {
     let engine = world.engine()?;
     let report = verify::run(&engine).await?;
+    if report.tables == 0 {
+        let lake = world.lake()?;
+        return Err(Error::input(format!("the lake {} holds no table, so there is nothing to verify", lake.address()))
+            .hint("is lake.url, or --lake, the lake that you mean?"));
+    }
     let count = |n: i64| grouped(n.unsigned_abs());
     for p in &report.partitions {
         let lost = match p.marks.lost {

@@ -66,6 +66,11 @@ impl Catalog {
         self.replaced.insert(name.clone(), provider);
     }
 
+    /// Shows these tables alone.
+    pub fn keep(&mut self, wanted: impl Fn(&TableName) -> bool) {
+        self.tables.retain(wanted);
+    }
+
     pub fn names(&self) -> impl Iterator<Item = &TableName> {
         self.tables.iter()
     }

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 
 /// Fewer bytes than this would be easier to guess than the telephone numbers they protect.
-const SHORTEST_KEY: usize = 16;
+const SHORTEST_KEY: usize = 32;
 
 pub fn all(now: DateTime<Utc>, key: Option<PiiKey>) -> Vec<ScalarUDF> {
     vec![

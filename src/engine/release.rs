@@ -140,11 +140,16 @@ pub fn to_batch(releases: &[Release]) -> Result<RecordBatch> {
     RecordBatch::try_new(schema(), columns).map_err(|e| Error::bug("the rows of a release").because(e))
 }
 
-/// A catalogue as readers see it: what is released at its released version, Bronze as of now (or, with `only`, as of the
-/// release too). Tables that no release has named yet are read as they are.
-pub async fn catalog(engine: &Engine, lake: &Lake, release: Option<&Release>) -> Result<Catalog> {
+/// A catalogue as readers see it: what is released at its released version, Bronze as of now. Tables that no release has
+/// named yet are read as they are, unless just this release is asked for (`alone`): then what it does not have is not
+/// there.
+pub async fn catalog(engine: &Engine, lake: &Lake, release: Option<&Release>, alone: bool) -> Result<Catalog> {
     let mut catalog = Catalog::of(lake).await?;
     let Some(release) = release else { return Ok(catalog) };
+    if alone {
+        let everywhere = |name: &TableName| ["bronze", OWN_SCHEMA].contains(&name.schema.as_str());
+        catalog.keep(|name| everywhere(name) || release.members.contains_key(name));
+    }
     for (name, member) in &release.members {
         if let Member::Table { version } = member {
             catalog.pin(name, *version);

@@ -51,7 +51,7 @@ impl Shell {
             Some(release) => Some(release.clone()),
             None => release::current(&self.engine).await?,
         };
-        release::catalog(&self.engine, &self.engine.lake, current.as_ref()).await
+        release::catalog(&self.engine, &self.engine.lake, current.as_ref(), self.pinned.is_some()).await
     }
 
     async fn session(&self) -> Result<SessionContext> {

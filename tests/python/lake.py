@@ -195,8 +195,8 @@ def rows(address, reader, *columns):
     else:
         files = [f"{address}/{unquote(file)}" for file in table.files()]
         names = ", ".join(f'"{column}"' for column in columns)
-        found = duckdb.execute(f"select {names} from read_parquet(?, union_by_name = true)", [files]).arrow()
-        found = found.read_all() if hasattr(found, "read_all") else found
+        query = f"select {names} from read_parquet({files!r}, union_by_name = true)"
+        found = duckdb.sql(query).to_arrow_table()
     read = [{key: plain_value(value) for key, value in row.items()} for row in found.to_pylist()]
     print(json.dumps(sorted(read, key=lambda row: (row[columns[0]] is None, row[columns[0]]))))
 
