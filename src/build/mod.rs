@@ -52,7 +52,6 @@ pub struct Options {
 ///
 /// Once `stop` turns true, the node at hand is given up unless it is just being published, the rest is skipped, and what
 /// was published so far becomes a release.
-#[expect(clippy::too_many_arguments, reason = "a build stands on all of them")]
 pub async fn run(
     engine: &Engine,
     project: &Project,
@@ -82,7 +81,7 @@ pub async fn run(
 }
 
 /// Everything that another build must not do at the same time.
-#[expect(clippy::too_many_arguments, reason = "as `run`")]
+#[expect(clippy::too_many_arguments, reason = "a build stands on all of them")]
 async fn released<'a>(
     engine: &'a Engine,
     project: &'a Project,

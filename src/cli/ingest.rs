@@ -1,12 +1,17 @@
 //! `medallion ingest`
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
+use tokio::sync::watch;
 
 use super::{World, grouped, stop_signal};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ingest::{self, Metrics, Options};
+
+/// Once told to stop, ingest leaves within 10 s, even if the store answers nobody. It has that time to do so by itself.
+const DEADLINE: Duration = Duration::from_millis(9_500);
 
 #[derive(Args)]
 pub struct Arguments {
@@ -29,7 +34,15 @@ pub async fn run(world: &World, arguments: Arguments) -> Result<()> {
         accept_gaps: arguments.accept_gap,
     };
     let stop = stop_signal("committing what is in hand and leaving")?;
-    ingest::run(&world.lake()?, &world.config, world.contracts()?, options, stop, metrics.clone()).await?;
+    let lake = world.lake()?;
+    let late = late(stop.clone());
+    tokio::select! {
+        ended = ingest::run(&lake, &world.config, world.contracts()?, options, stop, metrics.clone()) => ended?,
+        () = late => {
+            return Err(Error::outside("the last commit did not end within the deadline")
+                .hint("nothing is lost: what is not in the tables is read again"));
+        }
+    }
     tracing::info!(
         rows = grouped(metrics.rows()),
         rejected = grouped(metrics.rejected()),
@@ -37,4 +50,11 @@ pub async fn run(world: &World, arguments: Arguments) -> Result<()> {
         "done"
     );
     Ok(())
+}
+
+async fn late(mut stop: watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(DEADLINE).await;
 }

@@ -82,8 +82,8 @@ impl<'a, K: Kafka> Running<'a, K> {
 
     /// Pauses what has to be paused, after something may have set it going.
     pub fn hold_parked(&self) -> Result<()> {
-        let paused = self.parked.values().filter(|parked| parked.paused);
-        paused.map(|parked| self.feed.pause(&self.assigned_of(&parked.topic), true)).collect()
+        let mut paused = self.parked.values().filter(|parked| parked.paused);
+        paused.try_for_each(|parked| self.feed.pause(&self.assigned_of(&parked.topic), true))
     }
 
     /// Drops what is set aside of partitions that go to somebody else. It is read again by whoever gets them; should

@@ -37,7 +37,7 @@ const PATIENCE_BEFORE_PAUSE: Duration = Duration::from_secs(10);
 /// How often it is looked whether a full pipe has room again.
 const ROOM_POLL: Duration = Duration::from_millis(1);
 /// On a shutdown, what is in hand has to be committed within this.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(8);
 /// How often partitions that other daemons hold are looked up, when waiting for all of them to catch up.
 const LOOK_UP_OTHERS: Duration = Duration::from_secs(1);
 /// How often it is noted how far each partition is behind.

@@ -89,10 +89,8 @@ async fn replay(table: &Table) -> Result<(BTreeSet<String>, HashMap<String, i64>
     while let Some(entry) = table.commit_entry(version).await.map_err(|e| e.to_string())? {
         for action in entry.actions {
             match action {
-                Action::Add(add) => {
-                    if !files.insert(add.path.clone()) {
-                        return Err(format!("{} is added twice", add.path));
-                    }
+                Action::Add(add) if !files.insert(add.path.clone()) => {
+                    return Err(format!("{} is added twice", add.path));
                 }
                 Action::Remove(remove) => {
                     files.remove(&remove.path);
@@ -124,12 +122,9 @@ async fn read(table: &Table, file: &str, rows: &mut BTreeMap<(i32, i64), Row>) -
         let (partition, offset) = (partition.as_primitive::<Int32Type>(), offset.as_primitive::<Int64Type>());
         let (n, raw) = (column("n")?, column("_raw")?);
         let (n, raw) = (n.as_primitive::<Int64Type>(), binary(&raw, &batch));
-        for row in 0..batch.num_rows() {
+        for (row, raw) in raw.into_iter().enumerate() {
             let place = (partition.value(row), offset.value(row));
-            let value = match &raw[row] {
-                Some(bytes) => Row::Rejected(bytes.clone()),
-                None => Row::Good(n.value(row)),
-            };
+            let value = raw.map_or_else(|| Row::Good(n.value(row)), Row::Rejected);
             if rows.insert(place, value).is_some() {
                 return Err(format!("{place:?} is there twice"));
             }

@@ -205,7 +205,8 @@ async fn history() -> Result<(), String> {
     }
     // Whatever was still to land late has landed.
     sleep(Duration::from_secs(60)).await;
-    judge(&calm, &cluster.borrow().logs).await
+    let truth = cluster.borrow().logs.clone();
+    judge(&calm, &truth).await
 }
 
 /// Runs one seed, and gives what went wrong with the history that led there.
