@@ -111,6 +111,15 @@ impl ColumnBuilder {
             (Self::Decimal(builder), Cell::Decimal(value)) => builder.append_value(value),
             (Self::Timestamp(builder), Cell::Timestamp(value)) => builder.append_value(value),
             (Self::Date(builder), Cell::Date(value)) => builder.append_value(value),
+            (builder, Cell::Null) => builder.append_null(),
+            (builder, cell) => builder.append_part(cell, source),
+        }
+    }
+
+    /// What is not one value of a few bytes. Apart, so that the rest stays small enough to be inlined.
+    #[inline(never)]
+    fn append_part(&mut self, cell: Cell, source: &Source<'_>) {
+        match (self, cell) {
             (Self::Binary(builder), Cell::Bytes(span)) => {
                 builder.append_value(source.strings.bytes.get(span.start..span.end).unwrap_or_default());
             }

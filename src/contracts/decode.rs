@@ -104,6 +104,7 @@ impl Decoder {
     pub fn finish(&mut self) -> Vec<ArrayRef> {
         self.rows = 0;
         self.longest = 0;
+        self.record.release();
         let extra: ArrayRef = Arc::new(self.extra.finish());
         self.columns.iter_mut().map(ColumnBuilder::finish).chain([extra]).collect()
     }

@@ -87,13 +87,27 @@ impl Leaf {
             (Type::String, Value::Text(text)) => Ok(Cell::Text(text)),
             (Type::Boolean, Value::Boolean(value)) => Ok(Cell::Boolean(value)),
             (Type::Timestamp, Value::Text(text)) => self.timestamp(text.of(record, &strings.unescaped), self.coerce),
-            (Type::Timestamp, Value::Number(number)) => self.epoch(number),
             (Type::Date, Value::Text(text)) => self.date(text.of(record, &strings.unescaped)),
+            (Type::Int | Type::BigInt | Type::Double | Type::Decimal(..), Value::Number(number)) => self.number(number),
+            (_, value) => self.decode_other(value, written, record, strings),
+        }
+    }
+
+    /// What is neither of the column's own JSON type nor plain. Apart, so that the rest stays small.
+    #[inline(never)]
+    fn decode_other(
+        &self,
+        value: Value<'_>,
+        written: Span,
+        record: &str,
+        strings: &mut Strings,
+    ) -> Result<Cell, Rejection> {
+        match (&self.data_type, value) {
+            (Type::Timestamp, Value::Number(number)) => self.epoch(number),
             (Type::Binary, Value::Text(text)) => {
                 let Strings { unescaped, bytes } = strings;
                 self.binary(text.of(record, unescaped), bytes)
             }
-            (Type::Int | Type::BigInt | Type::Double | Type::Decimal(..), Value::Number(number)) => self.number(number),
             (_, value) if self.coerce => self.coerced(value, written, record, strings),
             (_, value) => Err(self.wrong_type(&describe(value, written.of(record)))),
         }
@@ -170,11 +184,16 @@ impl Leaf {
     /// The moment that a text says. With `count`, a text may also be the number of an epoch.
     #[inline]
     fn timestamp(&self, text: &str, count: bool) -> Result<Cell, Rejection> {
-        if self.formats.is_empty() {
-            return timestamp::micros(text, self.zone)
-                .map(Cell::Timestamp)
-                .map_err(|fault| self.bad_moment(Class::BadTimestamp, text, fault));
+        if !self.formats.is_empty() {
+            return self.formatted_timestamp(text, count);
         }
+        timestamp::micros(text, self.zone)
+            .map(Cell::Timestamp)
+            .map_err(|fault| self.bad_moment(Class::BadTimestamp, text, fault))
+    }
+
+    #[inline(never)]
+    fn formatted_timestamp(&self, text: &str, count: bool) -> Result<Cell, Rejection> {
         self.first_format(Class::BadTimestamp, text, |format| match format {
             TimeFormat::Iso8601 => timestamp::micros(text, self.zone).map(Cell::Timestamp),
             TimeFormat::Layout(layout) => layout.micros(text, self.zone).map(Cell::Timestamp),
@@ -185,7 +204,6 @@ impl Leaf {
         })
     }
 
-    #[inline]
     fn date(&self, text: &str) -> Result<Cell, Rejection> {
         if self.formats.is_empty() {
             return timestamp::days(text).map(Cell::Date).map_err(|fault| self.bad_moment(Class::BadDate, text, fault));

@@ -10,7 +10,7 @@ use self::left::{Leftovers, Name, Rest, Texts, last_of_each};
 use super::cells::{Cell, Strings};
 use super::field::{Field, Leaf, Shape, describe};
 use super::json::{Fault, Scanner, Span, Text, Value};
-use super::members::{Members, Wanted};
+use super::members::{Member, Members, Wanted};
 use super::rejection::{Class, Rejection, excerpt};
 
 /// All that a record is read by.
@@ -96,23 +96,53 @@ impl<'r> Reader<'r> {
     }
 
     /// Reads the members of an object that is entered, up to its end. What is left of them is noted from `first` on.
+    ///
+    /// The members of most records are all of one kind: the one that is expected, and the value of a column that is not
+    /// nested. These are read here, with a scanner of the loop's own, which the compiler keeps in registers.
     fn members(&mut self, members: &'r Members<Wanted>, first: usize, mut more: bool) -> Result<(), Fault> {
+        let mut scanner = self.scanner;
         let mut expected = 0;
         while more {
-            let (found, name) = self.key(members, expected)?;
-            match found.and_then(|index| Some((index, members.get(index)?))) {
-                Some((index, member)) => {
-                    expected = index + 1;
-                    self.wanted(&member.wanted, first, name)?;
+            if let Some(Member { token: Some(token), wanted: Wanted::Column(column), .. }) = members.get(expected)
+                && let Some(Field { name, shape: Shape::Leaf(leaf), .. }) = self.plan.fields.get(*column)
+                && scanner.accept_token(token)
+            {
+                scanner.colon()?;
+                let start = scanner.position();
+                let value = scanner.value(&mut self.scratch.strings.unescaped)?;
+                let written = Span { start, end: scanner.position() };
+                let cell = leaf.decode_json(value, written, self.text, &mut self.scratch.strings);
+                match (cell, self.scratch.cells.get_mut(*column)) {
+                    (Ok(cell), Some(slot)) if self.scratch.faults.is_empty() => *slot = cell,
+                    (cell, _) => self.scratch.set(*column, cell.map_err(|rejection| rejection.of(name))),
                 }
-                None => {
-                    let rest = Rest::Whole(self.skip()?);
-                    self.scratch.left.note(first, name, Some(rest));
-                }
+                expected += 1;
+            } else {
+                self.scanner = scanner;
+                expected = self.member(members, expected, first)?;
+                scanner = self.scanner;
             }
-            more = self.scanner.next(b'}')?;
+            more = scanner.next(b'}')?;
         }
+        self.scanner = scanner;
         Ok(())
+    }
+
+    /// Reads any member, and tells which one is expected behind it.
+    #[inline(never)]
+    fn member(&mut self, members: &'r Members<Wanted>, expected: usize, first: usize) -> Result<usize, Fault> {
+        let (found, name) = self.key(members, expected)?;
+        match found.and_then(|index| Some((index, members.get(index)?))) {
+            Some((index, member)) => {
+                self.wanted(&member.wanted, first, name)?;
+                Ok(index + 1)
+            }
+            None => {
+                let rest = Rest::Whole(self.skip()?);
+                self.scratch.left.note(first, name, Some(rest));
+                Ok(expected)
+            }
+        }
     }
 
     /// Reads a key, its colon and the space around, and tells which of the members wanted it is, if any. The one that is
@@ -140,18 +170,17 @@ impl<'r> Reader<'r> {
     }
 
     /// Reads a value that columns are made of, and notes what is left of it.
-    #[inline]
     fn wanted(&mut self, wanted: &'r Wanted, first: usize, name: Name) -> Result<(), Fault> {
         match wanted {
             Wanted::Column(column) => match self.plan.fields.get(*column) {
                 Some(Field { name: own, shape: Shape::Leaf(leaf), .. }) => {
                     let cell = self.leaf(leaf)?.map_err(|rejection| rejection.of(own));
-                    set(&mut self.scratch.cells, &mut self.scratch.faults, *column, cell);
+                    self.scratch.set(*column, cell);
                 }
                 Some(field) => {
                     let judged = self.judged(&field.shape)?.map_err(|rejection| rejection.of(&field.name));
                     let (cell, rest) = apart(judged);
-                    set(&mut self.scratch.cells, &mut self.scratch.faults, *column, cell);
+                    self.scratch.set(*column, cell);
                     self.scratch.left.note(first, name, rest);
                 }
                 None => {}
@@ -223,7 +252,6 @@ impl<'r> Reader<'r> {
         Ok(self.scratch.left.of_array(first, self.text))
     }
 
-    #[inline]
     fn leaf(&mut self, leaf: &Leaf) -> Result<Result<Cell, Rejection>, Fault> {
         let start = self.scanner.position();
         let value = self.scanner.value(&mut self.scratch.strings.unescaped)?;
@@ -315,7 +343,8 @@ impl<'r> Reader<'r> {
 
     fn map(&mut self, value: &Shape) -> Result<Taken, Stop> {
         let (first_left, first_open) = (self.scratch.left.first(), self.scratch.open.len());
-        let mut faults = Vec::new();
+        // Where the values of bad entries begin: a message for each would take more than the record.
+        let mut bad = Vec::new();
         let mut count = 0;
         let mut more = self.scanner.enter(b'}')?;
         while more {
@@ -323,11 +352,12 @@ impl<'r> Reader<'r> {
             let text = self.scanner.key(&mut self.scratch.strings.unescaped)?;
             let written = Span { start, end: self.scanner.position() };
             self.scanner.colon()?;
+            let at = self.scanner;
             let (cell, rest) = apart(self.judged(value)?);
-            let cell = cell.unwrap_or_else(|rejection| {
-                faults.push((count, rejection));
-                Cell::Null
-            });
+            if cell.is_err() {
+                bad.push((count, at));
+            }
+            let cell = cell.unwrap_or(Cell::Null);
             self.scratch.open.extend([Cell::Text(text), cell]);
             self.scratch.left.note(first_left, Name::Key { text, written }, rest);
             count += 1;
@@ -339,8 +369,10 @@ impl<'r> Reader<'r> {
             _ => ("", Text::Plain(Span { start: 0, end: 0 }), Cell::Null),
         };
         last_of_each(order, 0..count, |index| entry(&index).0);
-        if let Some((index, rejection)) = faults.into_iter().find(|(index, _)| order.binary_search(index).is_ok()) {
-            return Err(rejection.inside(format_args!(".{}", excerpt(entry(&index).0))).into());
+        if let Some((index, at)) = bad.into_iter().find(|(index, _)| order.binary_search(index).is_ok()) {
+            let key = excerpt(entry(&index).0);
+            self.scanner = at;
+            return self.value(value).map_err(|stop| stop.inside(format_args!(".{key}")));
         }
         let first = inner.len();
         inner.extend(order.iter().flat_map(|index| {
@@ -354,6 +386,9 @@ impl<'r> Reader<'r> {
 }
 
 impl Scratch {
+    /// What is kept between batches. A record of unusual size must not make every batch after it look large.
+    const KEPT: usize = 1 << 20;
+
     pub fn new(columns: usize) -> Self {
         Scratch { cells: vec![Cell::Null; columns], ..Scratch::default() }
     }
@@ -369,6 +404,16 @@ impl Scratch {
         self.extra.clear();
     }
 
+    fn set(&mut self, column: usize, cell: Result<Cell, Rejection>) {
+        set(&mut self.cells, &mut self.faults, column, cell);
+    }
+
+    pub fn release(&mut self) {
+        if self.memory() > Self::KEPT {
+            *self = Scratch::new(self.cells.len());
+        }
+    }
+
     /// Bytes held for the next records.
     pub fn memory(&self) -> usize {
         let cells = self.inner.capacity() + self.open.capacity();
@@ -382,8 +427,7 @@ impl Scratch {
 }
 
 /// Sets a cell, or notes why it cannot be. What was known of it before does not count any more.
-#[inline]
-pub fn set(cells: &mut [Cell], faults: &mut Vec<(usize, Rejection)>, index: usize, cell: Result<Cell, Rejection>) {
+fn set(cells: &mut [Cell], faults: &mut Vec<(usize, Rejection)>, index: usize, cell: Result<Cell, Rejection>) {
     if !faults.is_empty() {
         faults.retain(|(faulty, _)| *faulty != index);
     }

@@ -96,55 +96,61 @@ impl fmt::Display for Class {
 /// fault. A class is of lower-case letters, digits and underscores, and no column has a space in its name, so the first
 /// space or colon ends the class, and the first colon with a space behind it ends the column.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejection {
-    pub(super) class: Class,
-    pub(super) column: Option<String>,
+pub struct Rejection(Box<Reason>);
+
+/// In a box, so that results that may be rejections stay small: nearly all of them are none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Reason {
+    class: Class,
+    column: Option<String>,
     /// Where in a nested column, from the column on: `.items[2].sku`.
     inside: String,
     message: String,
 }
 
 impl Rejection {
+    #[cold]
     pub(super) fn new(class: Class, message: impl Into<String>) -> Self {
-        Rejection { class, column: None, inside: String::new(), message: message.into() }
+        Rejection(Box::new(Reason { class, column: None, inside: String::new(), message: message.into() }))
     }
 
     /// The same, as the fault of a column.
-    pub(super) fn of(self, column: &str) -> Self {
-        Rejection { column: Some(column.to_owned()), ..self }
+    #[cold]
+    pub(super) fn of(mut self, column: &str) -> Self {
+        self.0.column = Some(column.to_owned());
+        self
     }
 
     /// The same, seen from one level further out.
     pub(super) fn inside(mut self, step: impl fmt::Display) -> Self {
-        self.inside = format!("{step}{}", self.inside);
+        self.0.inside = format!("{step}{}", self.0.inside);
         self
     }
 
     /// The same, of a value that the path of a column goes through.
     pub(super) fn on_the_way_to(mut self, path: &str) -> Self {
-        self.message.push_str(&format!(", on the way to {path}"));
+        self.0.message.push_str(&format!(", on the way to {path}"));
         self
     }
 
     pub fn class(&self) -> Class {
-        self.class
+        self.0.class
     }
 
     /// The contract's column that the record failed at, where it is one column's fault.
     pub fn column(&self) -> Option<&str> {
-        self.column.as_deref()
+        self.0.column.as_deref()
     }
 }
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.class.fmt(f)?;
-        let Some(column) = &self.column else { return write!(f, ": {}", self.message) };
-        write!(f, " in {column}: ")?;
-        if !self.inside.is_empty() {
-            write!(f, "at {column}{}, ", self.inside)?;
+        let Reason { class, column, inside, message } = self.0.as_ref();
+        match column {
+            None => write!(f, "{class}: {message}"),
+            Some(column) if inside.is_empty() => write!(f, "{class} in {column}: {message}"),
+            Some(column) => write!(f, "{class} in {column}: at {column}{inside}, {message}"),
         }
-        f.write_str(&self.message)
     }
 }
 

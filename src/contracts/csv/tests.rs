@@ -82,7 +82,7 @@ fn a_bad_field_rejects_its_record_and_no_other() {
 fn a_record_has_as_many_fields_as_its_header() {
     let mut decoder = Decoder::new(&contract());
     for fields in [&["1"][..], &["1", "2", "3"]] {
-        let rejection = push(&mut decoder, &["id", "name"], fields).map_err(|rejection| rejection.class);
+        let rejection = push(&mut decoder, &["id", "name"], fields).map_err(|rejection| rejection.class());
         assert_eq!(rejection, Err(Class::WrongFieldCount));
     }
 }
@@ -92,7 +92,7 @@ fn a_field_has_to_be_utf8_by_itself() {
     let mut decoder = Decoder::new(&contract());
     let header = header(&["id", "name"]).unwrap();
     for fields in [[&b"\xff"[..], b"x"], [b"\xc3", b"\xa9"]] {
-        let rejection = decoder.push_csv(&header, &record(&fields)).map_err(|rejection| rejection.class);
+        let rejection = decoder.push_csv(&header, &record(&fields)).map_err(|rejection| rejection.class());
         assert_eq!(rejection, Err(Class::NotUtf8));
     }
     decoder.push_csv(&header, &record(&["é".as_bytes(), "ü".as_bytes()])).unwrap();

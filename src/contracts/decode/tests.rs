@@ -35,7 +35,7 @@ fn rejection(decoder: &mut Decoder, record: &str) -> String {
 }
 
 fn class(decoder: &mut Decoder, record: &[u8]) -> Option<Class> {
-    decoder.push_json(record).err().map(|rejection| rejection.class)
+    decoder.push_json(record).err().map(|rejection| rejection.class())
 }
 
 fn strings(column: &ArrayRef) -> Vec<Option<&str>> {
@@ -274,6 +274,18 @@ fn memory_is_what_the_rows_take() {
 }
 
 #[test]
+fn a_large_record_does_not_make_later_batches_look_large() {
+    let mut decoder = one_column("ARRAY<INT>");
+    let empty = decoder.memory();
+    decoder
+        .push_json(format!("{{\"a\":[{}0],\"b\":\"\\n{}\"}}", "0,".repeat(1 << 20), "x".repeat(1 << 20)).as_bytes())
+        .unwrap();
+    assert!(decoder.memory() > 32 << 20, "{}", decoder.memory());
+    assert_eq!(decoder.finish()[0].as_list::<i32>().value(0).len(), (1 << 20) + 1);
+    assert!(decoder.memory() <= empty + 4096, "{}", decoder.memory());
+}
+
+#[test]
 fn a_string_column_takes_no_more_bytes_than_its_limit() {
     let mut decoder = every_type();
     decoder.limit = 100;
@@ -295,7 +307,7 @@ fn the_escapes_of_a_csv_field_count_towards_the_limit() {
     let mut decoder = Decoder::new(&contract);
     decoder.limit = 40;
     decoder.push_csv(&header, &record).unwrap();
-    let rejection = decoder.push_csv(&header, &record).map_err(|rejection| rejection.class);
+    let rejection = decoder.push_csv(&header, &record).map_err(|rejection| rejection.class());
     assert_eq!(rejection, Err(Class::TooLarge));
 }
 
@@ -328,7 +340,7 @@ fn agrees_with_serde_json(record: &[u8]) -> Result<(), TestCaseError> {
     let Some(expected) = as_serde_json_reads(record) else { return Ok(()) };
     let mut decoder = Decoder::new(&contract("CREATE TABLE t (a STRING, b BIGINT, c BOOLEAN) WITH (topic = 't')"));
     let decoded = decoder.push_json(record);
-    let syntax_is_bad = matches!(&decoded, Err(rejection) if is_syntax(rejection.class));
+    let syntax_is_bad = matches!(&decoded, Err(rejection) if is_syntax(rejection.class()));
     prop_assert_eq!(syntax_is_bad, expected.is_err(), "{:?}: {:?}", String::from_utf8_lossy(record), decoded);
     let Ok(Json::Object(object)) = expected else {
         prop_assert!(decoded.is_err());

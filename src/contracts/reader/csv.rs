@@ -1,7 +1,7 @@
 //! The fields of a CSV record by their file's header. Columns of nested types are JSON in a field.
 
 use super::left::Rest;
-use super::{Reader, Taken, not_utf8, set};
+use super::{Reader, Taken, not_utf8};
 use crate::contracts::CsvHeader;
 use crate::contracts::cells::Cell;
 use crate::contracts::field::Shape;
@@ -52,7 +52,7 @@ impl Reader<'_> {
             },
         };
         let cell = cell.map_err(|rejection| rejection.of(&field.name));
-        set(&mut self.scratch.cells, &mut self.scratch.faults, column, cell);
+        self.scratch.set(column, cell);
     }
 
     /// Reads the JSON value that is the text at `written`.
