@@ -4,10 +4,7 @@ use std::fmt;
 
 use super::layout::{Layout, Unusable};
 use super::number::{Misfit, Number};
-
-/// The first microsecond of the year 0 and the first behind the year 9999. A number beyond them is in another unit than
-/// the contract says, rather than a time.
-const YEARS: std::ops::Range<i64> = -62_167_219_200_000_000..253_402_300_800_000_000;
+use super::timestamp::YEARS;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TimeFormat {
@@ -51,6 +48,7 @@ impl Unit {
             Unit::Nanoseconds => -3,
         };
         let micros = i64::try_from(number.floor(digits)?).map_err(|_| Misfit::OutOfRange)?;
+        // A number beyond them is in another unit than the contract says, rather than a time.
         if YEARS.contains(&micros) { Ok(micros) } else { Err(Misfit::OutOfRange) }
     }
 }
@@ -117,7 +115,7 @@ mod tests {
         for (unit, number) in [
             (Unit::Seconds, "253402300800"),
             (Unit::Seconds, "1706689800123"),
-            (Unit::Seconds, "-62167219201"),
+            (Unit::Seconds, "-62135596801"),
             (Unit::Milliseconds, "1e99"),
             (Unit::Milliseconds, "99999999999999999999999999999999999999999"),
         ] {

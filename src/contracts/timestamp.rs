@@ -8,6 +8,9 @@ use chrono_tz::Tz;
 
 pub(super) const MICROS_OF_SECOND: i64 = 1_000_000;
 const SECONDS_OF_DAY: i64 = 86_400;
+/// The microseconds of the years 1 to 9999 in UTC: what SQL has, and what other readers of a table can show. One value
+/// beyond them, and they refuse the whole table.
+pub(super) const YEARS: std::ops::Range<i64> = -62_135_596_800_000_000..253_402_300_800_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -78,7 +81,11 @@ pub(super) fn moment(
         None if zone == Tz::UTC => local,
         None => in_zone(local, zone)?,
     };
-    Ok(seconds * MICROS_OF_SECOND + micros)
+    // An offset can lead out of the years that readers know.
+    match YEARS.contains(&(seconds * MICROS_OF_SECOND)) {
+        true => Ok(seconds * MICROS_OF_SECOND + micros),
+        false => Err(Fault::Day),
+    }
 }
 
 /// Days since 1970-01-01 of `YYYY-MM-DD`.
@@ -149,7 +156,8 @@ fn day_number(date: &[u8; 10]) -> Result<i64, Fault> {
 /// Days since 1970-01-01 in the Gregorian calendar.
 #[inline]
 pub(super) fn day_of(year: i64, month: i64, day: i64) -> Result<i64, Fault> {
-    if day < 1 || day > days_in_month(year, month) {
+    // Many readers know no year 0.
+    if year < 1 || day < 1 || day > days_in_month(year, month) {
         return Err(Fault::Day);
     }
     // Years that begin in March put the leap day at their end, so the days before a month need no exception. The

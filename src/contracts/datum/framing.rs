@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn what_has_no_frame_or_no_possible_id_is_told_apart_from_a_bad_datum() {
-        let class = |framing: Framing, record: &[u8]| framing.read(record).unwrap_err().class;
+        let class = |framing: Framing, record: &[u8]| framing.read(record).unwrap_err().class();
         for framing in [Framing::Confluent, Framing::Apicurio, Framing::ApicurioContent] {
             assert_eq!(class(framing, b""), Class::Empty);
             assert_eq!(class(framing, b"{\"a\": 1}"), Class::BadFraming);

@@ -116,7 +116,7 @@ fn a_record_without_its_frame_needs_no_schema_and_is_rejected_as_what_it_is() {
         [(&b"{\"n\": 1}"[..], Class::BadFraming), (b"", Class::Empty), (&[0, 0, 0], Class::BadFraming)]
     {
         assert_eq!(decoder.needs(record), None);
-        assert_eq!(decoder.push(record).unwrap_err().class, class);
+        assert_eq!(decoder.push(record).unwrap_err().class(), class);
     }
 }
 
@@ -126,9 +126,9 @@ fn framed_json_is_read_by_the_contract_without_its_schema() {
     let record = framed(9, br#"{"n": 1, "other": [true]}"#);
     assert_eq!(decoder.needs(&record), None);
     decoder.push(&record).unwrap();
-    assert_eq!(decoder.push(&framed(9, b"{\"n\": 1")).unwrap_err().class, Class::NotJson);
-    assert_eq!(decoder.push(&framed(9, &[0xff])).unwrap_err().class, Class::NotUtf8);
-    assert_eq!(decoder.push(br#"{"n": 1}"#).unwrap_err().class, Class::BadFraming);
+    assert_eq!(decoder.push(&framed(9, b"{\"n\": 1")).unwrap_err().class(), Class::NotJson);
+    assert_eq!(decoder.push(&framed(9, &[0xff])).unwrap_err().class(), Class::NotUtf8);
+    assert_eq!(decoder.push(br#"{"n": 1}"#).unwrap_err().class(), Class::BadFraming);
     let columns = decoder.finish();
     assert_eq!(numbers(&columns[0]), [Some(1)]);
     assert_eq!(columns[3].as_string::<i32>().value(0), r#"{"other":[true]}"#);

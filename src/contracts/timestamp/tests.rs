@@ -130,7 +130,7 @@ fn a_date_is_a_day_and_nothing_more() {
 
 #[test]
 fn every_day_of_ten_thousand_years_has_the_number_that_chrono_gives_it() {
-    let first = NaiveDate::from_ymd_opt(0, 1, 1).unwrap();
+    let first = NaiveDate::from_ymd_opt(1, 1, 1).unwrap();
     let epoch = NaiveDate::from_ymd_opt(1970, 1, 1).unwrap();
     for date in first.iter_days().take_while(|date| date.year() <= 9999) {
         let expected = (date - epoch).num_days();
@@ -142,6 +142,16 @@ fn a_local_time() -> impl Strategy<Value = NaiveDateTime> {
     // From 0001-01-02 to 9999-12-30, so that an offset of a day stays within four digits.
     (-62_135_510_400_000_000_i64..253_402_128_000_000_000)
         .prop_map(|micros| DateTime::from_timestamp_micros(micros).unwrap().naive_utc())
+}
+
+#[test]
+fn what_other_readers_cannot_show_is_refused() {
+    for text in ["0000-12-31T23:59:59Z", "0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59.999999-00:01"] {
+        assert_eq!(utc(text), Err(Fault::Day), "{text}");
+    }
+    assert_eq!(utc("0001-01-01T00:00:00Z"), Ok(YEARS.start));
+    assert_eq!(utc("9999-12-31T23:59:59.999999Z"), Ok(YEARS.end - 1));
+    assert_eq!(days("0000-12-31"), Err(Fault::Day));
 }
 
 proptest! {
@@ -174,7 +184,8 @@ proptest! {
     fn what_is_read_from_a_random_text_is_what_chrono_reads(
         text in "[0-9]{4}-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-6][0-9]:[0-5][0-9](\\.[0-9]{1,9})?(Z|[+-][0-2][0-9]:[0-5][0-9])",
     ) {
-        let expected = DateTime::parse_from_rfc3339(&text).ok().map(|moment| moment.timestamp_micros());
+        let moment = DateTime::parse_from_rfc3339(&text).ok().filter(|_| !text.starts_with("0000"));
+        let expected = moment.map(|moment| moment.timestamp_micros()).filter(|micros| YEARS.contains(micros));
         prop_assert_eq!(utc(&text).ok(), expected, "{}", text);
     }
 

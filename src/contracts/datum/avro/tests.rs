@@ -201,7 +201,7 @@ fn a_datum_that_is_cut_off_is_rejected_at_each_of_its_bytes_and_so_is_one_that_g
     let (schema, event) = (schema(EVERYTHING), event());
     for end in 0..event.len() {
         let rejection = json(&schema, &event[..end]).unwrap_err();
-        assert_eq!(rejection.class, Class::BadAvro, "{end}");
+        assert_eq!(rejection.class(), Class::BadAvro, "{end}");
     }
     let longer = [&event[..], &[0]].concat();
     assert!(json(&schema, &longer).unwrap_err().to_string().contains("the datum ends 1 bytes before the record does"));
@@ -233,11 +233,11 @@ fn bytes_that_are_no_datum_are_rejected_with_what_is_wrong_and_where() {
 fn a_few_bytes_do_not_become_endless_text_and_no_depth_ends_the_stack() {
     let nulls = schema(r#"{"type": "array", "items": "null"}"#);
     let count = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1];
-    assert_eq!(json(&nulls, &count).unwrap_err().class, Class::TooLarge);
+    assert_eq!(json(&nulls, &count).unwrap_err().class(), Class::TooLarge);
     let list = r#"{"type": "record", "name": "List", "fields": [{"name": "next", "type": ["null", "List"]}]}"#;
-    assert_eq!(json(&schema(list), &[2; 10_000]).unwrap_err().class, Class::TooDeep);
+    assert_eq!(json(&schema(list), &[2; 10_000]).unwrap_err().class(), Class::TooDeep);
     let endless = r#"{"type": "record", "name": "Endless", "fields": [{"name": "next", "type": "Endless"}]}"#;
-    assert_eq!(json(&schema(endless), &[]).unwrap_err().class, Class::TooDeep);
+    assert_eq!(json(&schema(endless), &[]).unwrap_err().class(), Class::TooDeep);
 }
 
 proptest! {
@@ -261,7 +261,7 @@ proptest! {
         bytes.truncate(bytes.len() - cut.index(4));
         match json(&schema(EVERYTHING), &bytes) {
             Ok(text) => prop_assert!(serde_json::from_str::<Json>(&text).is_ok(), "{}", text),
-            Err(rejection) => prop_assert!(matches!(rejection.class, Class::BadAvro | Class::TooDeep | Class::TooLarge)),
+            Err(rejection) => prop_assert!(matches!(rejection.class(), Class::BadAvro | Class::TooDeep | Class::TooLarge)),
         }
     }
 

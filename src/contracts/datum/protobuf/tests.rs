@@ -204,7 +204,7 @@ fn the_way_to_a_message_counts_the_messages_of_the_file_and_not_the_entries_of_m
         (&[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0, 0], "no message 0 there"),
     ] {
         let rejection = way(indices).unwrap_err();
-        assert_eq!(rejection.class, Class::BadProtobuf);
+        assert_eq!(rejection.class(), Class::BadProtobuf);
         assert!(rejection.to_string().contains(why), "{indices:?}: {rejection}");
     }
 }
@@ -231,8 +231,8 @@ fn a_schema_that_does_not_compile_says_why() {
 #[test]
 fn a_message_that_is_cut_off_or_too_deep_is_rejected() {
     let bytes = encoded(&event(), "text: \"abc\" before { text: \"def\" }");
-    assert_eq!(json(&event(), &bytes[..bytes.len() - 1]).unwrap_err().class, Class::BadProtobuf);
-    assert_eq!(json(&event(), &[0x0a, 2, 0xff, 0xfe]).unwrap_err().class, Class::BadProtobuf);
+    assert_eq!(json(&event(), &bytes[..bytes.len() - 1]).unwrap_err().class(), Class::BadProtobuf);
+    assert_eq!(json(&event(), &[0x0a, 2, 0xff, 0xfe]).unwrap_err().class(), Class::BadProtobuf);
     let mut deep = Vec::new();
     for _ in 0..200 {
         let mut outer = vec![0xaa, 1];
@@ -240,7 +240,7 @@ fn a_message_that_is_cut_off_or_too_deep_is_rejected() {
         outer.extend(&deep);
         deep = outer;
     }
-    assert_eq!(json(&event(), &deep).unwrap_err().class, Class::BadProtobuf);
+    assert_eq!(json(&event(), &deep).unwrap_err().class(), Class::BadProtobuf);
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn a_few_bytes_do_not_become_endless_text() {
     let fields: String = (1..=200).map(|n| format!("string a_rather_long_name_of_a_field_{n} = {n};\n")).collect();
     let text = format!("syntax = 'proto3'; message List {{ repeated Item items = 1; }} message Item {{ {fields} }}");
     let list = schema(&text, &[]).unwrap().message(Some("List")).unwrap();
-    assert_eq!(json(&list, &[0x0a, 0].repeat(20_000)).unwrap_err().class, Class::TooLarge);
+    assert_eq!(json(&list, &[0x0a, 0].repeat(20_000)).unwrap_err().class(), Class::TooLarge);
 }
 
 proptest! {
@@ -272,7 +272,7 @@ proptest! {
         bytes.truncate(bytes.len() - cut.index(4));
         match json(&event(), &bytes) {
             Ok(text) => prop_assert!(serde_json::from_str::<Json>(&text).is_ok(), "{}", text),
-            Err(rejection) => prop_assert_eq!(rejection.class, Class::BadProtobuf),
+            Err(rejection) => prop_assert_eq!(rejection.class(), Class::BadProtobuf),
         }
     }
 }
