@@ -35,6 +35,7 @@ pub struct Config {
     pub kafka: KafkaConfig,
     pub registry: RegistryConfig,
     pub ingest: IngestConfig,
+    pub care: CareConfig,
     pub build: BuildConfig,
     pub privacy: PrivacyConfig,
 }
@@ -79,6 +80,23 @@ pub struct IngestConfig {
     pub error_rate_limit: f64,
     #[serde(deserialize_with = "duration")]
     pub commit_timeout: Duration,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct CareConfig {
+    pub enabled: bool,
+    #[serde(deserialize_with = "duration")]
+    pub interval: Duration,
+    #[serde(deserialize_with = "bytes")]
+    pub target_file: u64,
+    #[serde(deserialize_with = "duration")]
+    pub min_age: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub log_retention: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub vacuum_interval: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub vacuum_retention: Duration,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -268,7 +286,7 @@ pub fn parse_bytes(text: &str) -> Result<u64> {
     }
 }
 
-/// Reads `"250ms"`, `"1s"`, `"5m"`, `"2h"`.
+/// Reads `"250ms"`, `"1s"`, `"5m"`, `"2h"`, `"7d"`.
 pub fn parse_duration(text: &str) -> Result<Duration> {
     let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
@@ -277,6 +295,7 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
         "s" => 1.0,
         "m" | "min" => 60.0,
         "h" => 3600.0,
+        "d" => 86_400.0,
         _ => return Err(Error::input(format!("`{text}` is not a duration; write for example 500ms, 1s or 5m"))),
     };
     let seconds = number.parse::<f64>().ok().map(|n| n * scale);
@@ -348,6 +367,7 @@ mod tests {
     fn sizes_and_durations_read_with_units_and_refuse_nonsense() {
         assert_eq!(parse_bytes("1.5 GiB").unwrap(), 3 << 29);
         assert_eq!(parse_duration("250ms").unwrap(), Duration::from_millis(250));
+        assert_eq!(parse_duration("7d").unwrap(), Duration::from_secs(7 * 24 * 3600));
         assert!(parse_bytes("12 parsecs").is_err() && parse_bytes("-1").is_err());
         assert!(parse_duration("1").is_err() && parse_duration("0s").is_err());
         assert!(resolve("[ingest]\nflush_bytes = \"lots\"\n", &[]).is_err());

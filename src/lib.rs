@@ -9,6 +9,7 @@
 //!                  └─> care      status, verify
 //!                         │
 //!                         ├─> engine     DataFusion sessions: catalogue, table provider, changes, functions
+//!                         ├─> maintenance  checkpoints, log clean-up, compaction, vacuum: beside whoever writes
 //!                         ├─> models     SQL, YAML and Jinja to a checked graph; no engine, no network
 //!                         ├─> contracts  what records must look like, and how they become rows
 //!                         └─> lake       object stores and Delta logs: snapshots, files, commits, leases
@@ -32,6 +33,7 @@ pub mod generate;
 pub mod ingest;
 pub mod lake;
 pub mod load;
+pub mod maintenance;
 pub mod models;
 pub mod registry;
 pub mod runtime;

@@ -1,7 +1,7 @@
 //! The commit protocol and the lease on a store that fails on cue.
 //!
-//! Writers race for the same partitions as two ingest daemons would, and one rewrites files as a compaction would. In
-//! the end the log has every offset once, and what each writer was told is what the log says.
+//! Writers race for the same partitions as two ingest daemons would, and others rewrite files as compactions would. In the
+//! end the log has every offset once, and what each writer was told is what the log says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -65,7 +65,7 @@ fn schedule() -> impl Strategy<Value = Schedule> {
     let partitions = prop_oneof![4 => Just(vec![0, 1]), 1 => Just(vec![0]), 1 => Just(vec![1])];
     let writer = (partitions, 1i64..4, prop_oneof![Just(0u64), Just(60)], any::<bool>())
         .prop_map(|(partitions, takes, patience_ms, repeats)| WriterPlan { partitions, takes, patience_ms, repeats });
-    (prop::collection::vec(fault(), 0..16), prop::collection::vec(writer, 1..3), 0usize..3).prop_map(
+    (prop::collection::vec(fault(), 0..16), prop::collection::vec(writer, 1..3), 0usize..4).prop_map(
         |(faults, mut writers, rewriters)| {
             // One writer at least sees to the end of all partitions.
             writers[0].partitions = (0..PARTITIONS).collect();
@@ -146,15 +146,15 @@ async fn live_files(table: &Table, version: u64) -> medallion::error::Result<BTr
     Ok(live)
 }
 
-/// Puts one file in the place of two, a few times.
-async fn rewrite(table: Table, name: usize) -> Vec<Told> {
+/// Puts one file in the place of two, a few times: with the same rows, as a compaction does, or with others.
+async fn rewrite(table: Table, name: usize, data_change: bool) -> Vec<Told> {
     let mut told = Vec::new();
     for round in 0..6 {
         let Ok(Some(version)) = table.latest_version().await else { continue };
         let Ok(live) = live_files(&table, version).await else { continue };
-        let attempt = format!("rewrite{name}-{round}");
+        let attempt = format!("{}{name}-{round}", if data_change { "rewrite" } else { "compact" });
         let mut change = Commit::new("OPTIMIZE").parameter("attempt", attempt.as_str());
-        change.removes = live.values().take(2).map(|a| removal(a, false)).collect();
+        change.removes = live.values().take(2).map(|a| removal(a, data_change)).collect();
         if change.removes.is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
             continue;
@@ -191,7 +191,7 @@ async fn run(schedule: Schedule) -> Result<(), TestCaseError> {
         tasks.spawn(ingest(table.clone(), name, plan));
     }
     for name in 0..schedule.rewriters {
-        tasks.spawn(rewrite(table.clone(), name));
+        tasks.spawn(rewrite(table.clone(), name, name % 2 == 1));
     }
     let mut told = Vec::new();
     while let Some(done) = tasks.join_next().await {
@@ -255,7 +255,11 @@ async fn run(schedule: Schedule) -> Result<(), TestCaseError> {
             }
             Some(Outcome::Conflict { version, .. }) => {
                 prop_assert!(there.is_none(), "{} was told of a conflict", attempt);
-                prop_assert!(attempt.starts_with("rewrite"), "an append was told of a conflict");
+                prop_assert!(!attempt.starts_with('w'), "an append was told of a conflict");
+                if attempt.starts_with("compact") {
+                    let took = |a: &Action| matches!(a, Action::Remove(_));
+                    prop_assert!(log[version as usize].actions.iter().any(took), "{} gave way to an append", attempt);
+                }
                 prop_assert!(version > read && version < log.len() as u64);
             }
             None => {}

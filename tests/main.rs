@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod build;
+mod care;
 mod changes;
 mod commit;
 mod evolution;

@@ -1,6 +1,7 @@
 //! What medallion writes is read by programs that know nothing of it: plain Delta tables, with a log that tells the truth.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::world::World;
 use crate::world::real::{Record, unique, variable, wait_until};
@@ -60,16 +61,60 @@ fn files_have_plain_types_and_the_log_tells_the_truth_about_them() {
     }
 }
 
-#[test]
-fn deltalake_reads_a_table_from_the_checkpoint_that_ingest_made() {
+/// A daemon that commits every record of a topic of its own, into `bronze.readings` of a lake in a folder.
+fn readings(name: &str) -> (World, String) {
     let world = World::new()
         .with_brokers(&variable("MEDALLION_TEST_KAFKA"))
-        .with("MEDALLION_KAFKA__GROUP", &unique("checkpoint"))
+        .with("MEDALLION_KAFKA__GROUP", &unique(name))
         .with("MEDALLION_INGEST__FLUSH_ROWS", "1");
-    let topic = world.topic("checkpoint", 1);
+    let topic = world.topic(name, 1);
     let contract =
         format!("CREATE TABLE readings (n BIGINT) WITH (topic = '{topic}', format = 'json', timezone = 'UTC');");
-    let world = world.contract("readings", &contract);
+    (world.contract("readings", &contract), topic)
+}
+
+#[test]
+fn deltalake_and_duckdb_read_a_table_that_was_compacted_and_whose_log_was_cut_while_ingest_ran() {
+    let (world, topic) = readings("care");
+    let world = world
+        .with("MEDALLION_CARE__INTERVAL", "300ms")
+        .with("MEDALLION_CARE__MIN_AGE", "1ms")
+        .with("MEDALLION_CARE__LOG_RETENTION", "1s");
+    let log = world.path("lake/bronze/readings/_delta_log");
+    let daemon = world.daemon(&["ingest"]);
+    let mut producer = world.producer(&topic);
+    let mut sent = 0;
+    let entry = |version: usize| log.join(format!("{version:020}.json"));
+    wait_until("the log has lost its beginning", || {
+        // Past its first checkpoint the daemon gets time for all else.
+        if entry(110).exists() {
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        producer.send(&Record::new(format!("{{\"n\": {sent}}}")));
+        sent += 1;
+        entry(110).exists() && !entry(0).exists()
+    });
+    producer.finish();
+    daemon.signal("-TERM");
+    daemon.succeeds();
+    world.catches_up();
+    let table = format!("{}/bronze/readings", world.lake());
+    let read = world.python("lake.py", &["table", &table, &format!("medallion:next:{topic}:0")], "");
+    assert!(read.trim().ends_with(&format!(" {sent} {sent}")), "{read}");
+    let counted = world.python("lake.py", &["count", world.lake()], "");
+    assert!(counted.contains(&format!("bronze.readings {sent} {sent}")), "{counted}");
+    // Of more than a hundred files a few are left.
+    let status = world.ok(&["status"]).out;
+    let line: Vec<&str> =
+        status.lines().find(|l| l.starts_with("bronze.readings")).unwrap().split_whitespace().collect();
+    let live: usize = line[3].parse().unwrap();
+    assert!(live < 50, "{live} files: {status}");
+    world.ok(&["verify"]);
+}
+
+#[test]
+fn deltalake_reads_a_table_from_the_checkpoint_that_ingest_made() {
+    let (world, topic) = readings("checkpoint");
     let log = world.path("lake/bronze/readings/_delta_log");
     let entry = |version: usize| log.join(format!("{version:020}.json"));
 

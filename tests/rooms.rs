@@ -10,7 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["main"],
     &["cli"],
     &["ingest", "load", "build", "shell", "generate", "care"],
-    &["engine"],
+    &["engine", "maintenance"],
     &["models", "contracts", "lake"],
     &["registry"],
     &["config"],

@@ -1,12 +1,14 @@
 //! What was typed: arguments in, a call, a printed answer, an exit code. One file a command.
 
 mod build;
+mod compact;
 mod demo;
 mod generate;
 mod ingest;
 mod load;
 mod sql;
 mod status;
+mod vacuum;
 mod validate;
 mod verify;
 
@@ -71,6 +73,10 @@ enum Command {
     Status,
     /// Proves that nothing is missing and nothing is double
     Verify,
+    /// Puts small files together, writes checkpoints and shortens logs
+    Compact(compact::Arguments),
+    /// Deletes files that no version needs any more
+    Vacuum(vacuum::Arguments),
     /// Checks the configuration, the contracts, the project, the broker and the store
     Validate,
     /// Synthetic streams to Kafka or files
@@ -145,6 +151,8 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Sql(arguments) => sql::run(&world, arguments).await,
         Command::Status => status::run(&world).await,
         Command::Verify => verify::run(&world).await,
+        Command::Compact(arguments) => compact::run(&world, arguments).await,
+        Command::Vacuum(arguments) => vacuum::run(&world, arguments).await,
         Command::Validate => validate::run(&world).await,
         Command::Generate(arguments) => generate::run(&world, arguments).await,
     }

@@ -14,16 +14,17 @@ use crate::lake::TableName;
 
 pub async fn run(world: &World) -> Result<()> {
     let engine = world.engine()?;
-    let tables = status::tables(&engine.lake).await?;
+    let tables = status::tables(&engine.lake, &world.config.care).await?;
     let now = Utc::now();
-    println!("{:<42} {:>8} {:>14} {:>6} {:>10}  changed", "table", "version", "rows", "files", "size");
+    println!("{:<42} {:>8} {:>14} {:>6} {:>6} {:>10}  changed", "table", "version", "rows", "files", "small", "size");
     for t in &tables {
         println!(
-            "{:<42} {:>8} {:>14} {:>6} {:>10}  {}",
+            "{:<42} {:>8} {:>14} {:>6} {:>6} {:>10}  {}",
             t.name.to_string(),
             t.version,
             t.rows.map_or_else(|| "?".to_owned(), grouped),
             t.files,
+            t.small_files,
             bytes(t.bytes),
             t.changed_at.map_or_else(|| "never".to_owned(), |at| age(now, at))
         );
@@ -71,7 +72,8 @@ async fn lag(world: &World, lake: Arc<crate::lake::Lake>) -> Result<()> {
     Ok(())
 }
 
-fn bytes(n: u64) -> String {
+/// Sizes in a way that people read: 1.5 MB.
+pub(super) fn bytes(n: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
     let mut value = n as f64;
     let mut unit = 0;

@@ -2,11 +2,11 @@
 //!
 //! It needs no change-data feed and does not ask who wrote the table. The log tells which files came and which left;
 //! rows that stand in both cancel out, and what remains is inserts and deletes, paired into updates where the table has
-//! a key. Compaction moves rows without changing them (`dataChange = false`): the files it wrote are passed over, for
-//! the arithmetic of rows that came and rows that left is the same without them. For an append-only table the answer is
-//! just the new files.
+//! a key. Compaction moves rows without changing them (`dataChange = false`): what it wrote from new files alone is read in
+//! their place, and everything else that it did is passed over, for the arithmetic of rows that came and rows that left
+//! is the same without it. For an append-only table the answer is just the new files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
@@ -19,14 +19,18 @@ use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::{
     AggregateUDF, Expr, ExprFunctionExt, JoinType, LogicalPlan, LogicalPlanBuilder, cast, ident, lit, when,
 };
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::ObjectStoreExt;
 
 use super::table::FilesTable;
 use crate::error::{Error, Result};
 use crate::lake::log::Action;
-use crate::lake::{DataFile, Lake, Snapshot};
+use crate::lake::{DataFile, Lake, Snapshot, Table, store};
 
 /// Tells what became of a row: insert, delete, update_before or update_after.
 pub const CHANGE_TYPE: &str = "_change_type";
+/// Files that left a table are looked for so many at a time.
+const LOOKS_AT_ONCE: usize = 16;
 /// How often a row came, less how often it left.
 const COUNT: &str = "_medallion_count";
 
@@ -59,13 +63,15 @@ pub async fn difference(lake: &Lake, from: u64, to: &Snapshot) -> Result<Differe
         let Some(commit) = table.commit_entry(version).await? else {
             return Ok(Difference::Unknown(format!("the log of {} no longer tells of version {version}", to.name)));
         };
+        let (mut moved_from, mut moved_to) = (Vec::new(), Vec::new());
         for action in commit.actions {
             match action {
                 Action::MetaData(_) | Action::Protocol(_) => {
                     return Ok(Difference::Unknown(format!("the columns of {} changed in version {version}", to.name)));
                 }
-                Action::Add(add) if add.data_change => {
-                    added.insert(add.path.clone(), super::stage::as_data_file(&add));
+                Action::Add(add) => {
+                    let file = super::stage::as_data_file(&add);
+                    if add.data_change { drop(added.insert(add.path, file)) } else { moved_to.push(file) }
                 }
                 Action::Remove(remove) if remove.data_change => {
                     let file = DataFile {
@@ -79,14 +85,44 @@ pub async fn difference(lake: &Lake, from: u64, to: &Snapshot) -> Result<Differe
                         removed.insert(remove.path, Arc::new(file));
                     }
                 }
+                Action::Remove(remove) => moved_from.push(remove.path),
                 _ => {}
             }
+        }
+        // Rows that came and were then moved are read from where they are now.
+        if !moved_from.is_empty() && moved_from.iter().all(|path| added.contains_key(path)) {
+            moved_from.iter().for_each(|path| drop(added.remove(path)));
+            added.extend(moved_to.into_iter().map(|file| (file.path.clone(), file)));
         }
     }
     if added.is_empty() && removed.is_empty() {
         return Ok(Difference::Nothing);
     }
+    let live: HashSet<&str> = to.files.iter().map(|f| f.path.as_str()).collect();
+    let left = added.keys().chain(removed.keys()).filter(|path| !live.contains(path.as_str())).cloned();
+    if let Some(gone) = first_missing(&table, left.collect()).await? {
+        return Ok(Difference::Unknown(format!("the file {gone} of {} was vacuumed since version {from}", to.name)));
+    }
     Ok(Difference::Files { added: added.into_values().collect(), removed: removed.into_values().collect() })
+}
+
+/// One of these files that is no longer in the store, if there is any. Only files that left the table can be gone.
+async fn first_missing(table: &Table, files: Vec<String>) -> Result<Option<String>> {
+    let looks = files.into_iter().map(|file| async move {
+        let path = table.path_of(&file);
+        match table.store().head(&path).await {
+            Ok(_) => Ok(None),
+            Err(object_store::Error::NotFound { .. }) => Ok(Some(file)),
+            Err(e) => Err(store::error("look at", &path, e)),
+        }
+    });
+    let mut found = stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE);
+    while let Some(missing) = found.try_next().await? {
+        if missing.is_some() {
+            return Ok(missing);
+        }
+    }
+    Ok(None)
 }
 
 type Rows = Arc<dyn TableProvider>;

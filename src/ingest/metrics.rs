@@ -8,11 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::feed::Partition;
 use crate::lake::commit::Tally;
+use crate::maintenance;
 
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Records taken from Kafka, committed or not.
     pub taken: AtomicU64,
+    /// What was done for the tables beside ingest.
+    pub maintenance: Arc<maintenance::Counters>,
     topics: Mutex<BTreeMap<String, Arc<TopicMetrics>>>,
     partitions: Mutex<BTreeMap<Partition, Lag>>,
 }

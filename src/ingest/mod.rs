@@ -26,10 +26,11 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use self::feed::Partition;
+pub use self::feed::Partition;
 pub use self::metrics::Metrics;
 use self::schemas::Schemas;
 pub use self::source::Broker;
+pub use self::writer::{Flow, Flush, Settled, Work};
 use crate::config::Config;
 use crate::contracts::bronze::INGEST_DATE;
 use crate::contracts::{Contract, Origin};
@@ -38,6 +39,8 @@ use crate::lake::commit::{Commit, Outcome, commit};
 use crate::lake::evolve::{Declared, REQUIRED_PROPERTY};
 use crate::lake::offsets::Marks;
 use crate::lake::{Lake, Table, TableName};
+use crate::maintenance::keeper::{Keeper, Tended};
+use crate::maintenance::vacuum;
 use crate::runtime;
 
 /// Between a session that another daemon fenced off and the next.
@@ -65,6 +68,8 @@ pub struct Route {
     /// A version at which the table has the contract's columns. Commits build on it: should they change after it, the
     /// log tells.
     pub version: u64,
+    /// Where the writer tells of the versions that it committed.
+    pub committed: watch::Sender<u64>,
 }
 
 /// Runs until `stop` turns true, or until it has caught up.
@@ -77,11 +82,15 @@ pub async fn run(
     metrics: Arc<Metrics>,
 ) -> Result<()> {
     let broker = Broker::new(&config.kafka, config.ingest.memory)?;
+    if config.care.enabled {
+        vacuum::ensure_safe(config.care.vacuum_retention, config.ingest.commit_timeout, false)
+            .map_err(|e| e.context("care.vacuum_retention"))?;
+    }
     let mut routes: Vec<Route> = Vec::new();
     for contract in wanted(contracts, &options.topics)? {
         let Origin::Topic { topic } = &contract.origin else { continue };
         let table = lake.table(&TableName::new("bronze", contract.name.as_str()))?;
-        routes.push(Route { topic: topic.clone(), table, contract, version: 0 });
+        routes.push(Route { topic: topic.clone(), table, contract, version: 0, committed: watch::Sender::new(0) });
     }
     let schemas = Schemas::new(&config.registry, &routes)?;
     let topics: Vec<String> = routes.iter().map(|r| r.topic.clone()).collect();
@@ -114,19 +123,33 @@ pub async fn run(
         }
         _ => None,
     };
-    let trouble = Arc::<session::Trouble>::default();
+    let keeper = config.care.enabled.then(|| {
+        let tended = routes.iter().map(|r| Tended { table: r.table.clone(), committed: r.committed.clone() });
+        let tended: Vec<_> = tended.collect();
+        Keeper::start(lake, &tended, &config.care, stop.clone(), metrics.maintenance.clone())
+    });
+    let template = session::Session {
+        kafka: broker,
+        config: config.ingest.clone(),
+        routes: Arc::default(),
+        schemas,
+        ends,
+        accepted_gaps,
+        stop,
+        metrics,
+        trouble: Arc::default(),
+    };
+    let outcome = sessions(template, routes, patience).await;
+    if let Some(keeper) = keeper {
+        keeper.stop().await;
+    }
+    outcome
+}
+
+/// One session after another, until it is done.
+async fn sessions(template: session::Session<Broker>, mut routes: Vec<Route>, patience: Duration) -> Result<()> {
     loop {
-        let session = session::Session {
-            kafka: broker.clone(),
-            config: config.ingest.clone(),
-            routes: Arc::new(routes.clone()),
-            schemas: schemas.clone(),
-            ends: ends.clone(),
-            accepted_gaps: accepted_gaps.clone(),
-            stop: stop.clone(),
-            metrics: metrics.clone(),
-            trouble: trouble.clone(),
-        };
+        let session = session::Session { routes: Arc::new(routes.clone()), ..template.clone() };
         // A thread of its own: librdkafka's calls block it.
         let handle = Handle::current();
         match blocking(move || handle.block_on(session.run())).await? {

@@ -178,6 +178,19 @@ fn render(metrics: &Metrics, memory: u64, now_ms: i64) -> String {
     out.metric("memory_bytes", "gauge", "Bytes that records hold on their way, by where they are.", held);
     let limit = [(String::new(), memory as f64)];
     out.metric("memory_limit_bytes", "gauge", "ingest.memory, of which Kafka's queues have a quarter.", limit);
+    let care = &metrics.maintenance;
+    for (name, help, count) in [
+        ("checkpoints_total", "Checkpoints written.", &care.checkpoints),
+        ("compactions_total", "Compactions committed.", &care.compactions),
+        ("compacted_files_total", "Small files that compaction put together.", &care.files_compacted),
+        ("compaction_conflicts_total", "Compactions that another writer came before.", &care.conflicts),
+        ("log_files_deleted_total", "Entries and checkpoints that log clean-up deleted.", &care.log_files_deleted),
+        ("vacuumed_files_total", "Data files that vacuum deleted.", &care.data_files_deleted),
+        ("deletions_refused_total", "Times that the store refused to delete.", &care.refused),
+        ("maintenance_failures_total", "Rounds of maintenance that failed.", &care.failures),
+    ] {
+        out.metric(name, "counter", help, [(String::new(), count.load(Ordering::Relaxed) as f64)]);
+    }
     let resident = resident_bytes().map(|bytes| (String::new(), bytes as f64));
     out.metric("resident_bytes", "gauge", "Resident memory of the process.", resident);
     out.0

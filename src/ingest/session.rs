@@ -50,6 +50,7 @@ pub enum End {
     Restart(String),
 }
 
+#[derive(Clone)]
 pub struct Session<K> {
     pub kafka: K,
     pub config: IngestConfig,
@@ -162,6 +163,7 @@ impl<K: Kafka> Session<K> {
                 route.version,
                 self.config.commit_timeout,
                 metrics,
+                route.committed.clone(),
                 settled.clone(),
             );
             let buffer = Buffer::new(&route.topic, &route.contract);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use chrono::NaiveDate;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::feed::Partition;
 use super::metrics::TopicMetrics;
@@ -25,8 +25,6 @@ use crate::runtime::{self, Mistake, Task, planted};
 
 /// Chunks waiting for the encoder. With a chunk's size this bounds what is in flight.
 const QUEUED_CHUNKS: usize = 8;
-/// Readers replay at most this many commits. The checkpoint is written beside ingest, not before its next commit.
-const CHECKPOINT_EVERY: u64 = 100;
 
 pub enum Work {
     Rows { batch: RecordBatch, day: NaiveDate },
@@ -66,6 +64,7 @@ impl Flow {
         version: u64,
         patience: Duration,
         metrics: Arc<TopicMetrics>,
+        committed: watch::Sender<u64>,
         settled: mpsc::UnboundedSender<Settled>,
     ) -> Flow {
         let (work, queue) = mpsc::channel(QUEUED_CHUNKS);
@@ -77,7 +76,8 @@ impl Flow {
             Encoder { table: table.clone(), schema, metrics: metrics.clone(), open: None, done: Ok(Vec::new()) };
         let encoder = runtime::spawn(encoder.run(queue, files));
         let (topic, passed) = (topic.to_owned(), Arc::default());
-        let committer = Committer { topic, table, version, patience, metrics: metrics.clone(), passed, settled };
+        let committer =
+            Committer { topic, table, version, patience, metrics: metrics.clone(), passed, committed, settled };
         Flow { work, metrics, encoder, committer: runtime::spawn(committer.run(complete)) }
     }
 
@@ -163,6 +163,8 @@ struct Committer {
     patience: Duration,
     metrics: Arc<TopicMetrics>,
     passed: Arc<Passed>,
+    /// Who looks after the table is told of each version, and never waited for.
+    committed: watch::Sender<u64>,
     settled: mpsc::UnboundedSender<Settled>,
 }
 
@@ -222,14 +224,7 @@ impl Committer {
                 metrics.commits.fetch_add(1, Ordering::Relaxed);
                 metrics.last_commit_ms.store(runtime::utc_now().timestamp_millis(), Ordering::Relaxed);
                 tracing::debug!(table = %self.table.name, version, rows = flush.rows, "committed");
-                if version % CHECKPOINT_EVERY == 0 && !cfg!(test) {
-                    let table = self.table.clone();
-                    tokio::spawn(async move {
-                        if let Err(e) = table.checkpoint(version).await {
-                            tracing::warn!(error = %e, "no checkpoint was written; readers replay more of the log");
-                        }
-                    });
-                }
+                self.committed.send_replace(version);
             }
             Outcome::Fenced { .. } | Outcome::Conflict { .. } => {
                 self.metrics.fenced.fetch_add(1, Ordering::Relaxed);

@@ -224,8 +224,9 @@ impl Commit {
                 _ => {}
             }
         }
-        // A rewrite was computed from the whole table; an append relies on nothing but its marks.
-        if changes_data && !self.removes.is_empty() {
+        // A rewrite of rows was computed from the whole table. An append relies on nothing but its marks, and a
+        // compaction on nothing but the files that it takes away.
+        if changes_data && self.removes.iter().any(|r| r.data_change) {
             return conflict("the table's rows were changed".into());
         }
         None

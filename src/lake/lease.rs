@@ -36,6 +36,8 @@ struct State {
 pub struct Lease {
     inner: Arc<Inner>,
     renewal: JoinHandle<()>,
+    /// When it was taken, by the store's clock.
+    pub taken_at: DateTime<Utc>,
 }
 
 struct Inner {
@@ -46,11 +48,20 @@ struct Inner {
     since: DateTime<Utc>,
 }
 
-/// Takes the lease called `what`, or says who holds it.
+/// Takes the lease called `what`, or says who holds it. A lease that somebody else holds is an error, as is a store that
+/// does not answer; [`try_acquire`] tells the two apart.
 pub async fn acquire(lake: &Lake, what: &str) -> Result<Lease> {
+    match try_acquire(lake, what).await? {
+        Ok(lease) => Ok(lease),
+        Err(held) => Err(held),
+    }
+}
+
+/// Takes the lease called `what`. The inner error is somebody else's lease.
+pub async fn try_acquire(lake: &Lake, what: &str) -> Result<Result<Lease>> {
     let inner = Arc::new(Inner {
         lake: lake.clone(),
-        folder: lake.own_path(&["leases", what]),
+        folder: lake.own_path(&["leases", &what.replace(' ', "-")]),
         holder: Uuid::new_v4(),
         name: format!("process {} on {}", std::process::id(), host()),
         since: Utc::now(),
@@ -60,17 +71,19 @@ pub async fn acquire(lake: &Lake, what: &str) -> Result<Lease> {
         && let Some(until) = state.until
         && until > Utc::now()
     {
-        return Err(Error::outside(format!("another {what} is running on this lake: {}", state.name)).hint(format!(
+        let held = Error::outside(format!("another {what} is running on this lake: {}", state.name));
+        return Ok(Err(held.hint(format!(
             "it began at {}; wait for it to end. If it is gone, its lease runs out at {}",
             state.since.format("%F %T UTC"),
             until.format("%T UTC")
-        )));
+        ))));
     }
     let number = current.map_or(0, |(number, _)| number + 1);
     if !inner.put(number, Some(TERM)).await? {
-        return Err(Error::outside(format!("another {what} has just begun on this lake")).hint("wait for it to end"));
+        let held = Error::outside(format!("another {what} has just begun on this lake"));
+        return Ok(Err(held.hint("wait for it to end")));
     }
-    inner.forget_before(number).await?;
+    let taken_at = inner.forget_before(number).await?.unwrap_or_else(Utc::now);
     let renewing = inner.clone();
     let renewal = tokio::spawn(async move {
         loop {
@@ -80,7 +93,7 @@ pub async fn acquire(lake: &Lake, what: &str) -> Result<Lease> {
             }
         }
     });
-    Ok(Lease { inner, renewal })
+    Ok(Ok(Lease { inner, renewal, taken_at }))
 }
 
 impl Lease {
@@ -158,16 +171,22 @@ impl Inner {
         }
     }
 
-    /// Only the highest number counts; the folder must not grow with time.
-    async fn forget_before(&self, number: u64) -> Result<()> {
+    /// Only the highest number counts; the folder must not grow with time. Tells when `number` was written.
+    async fn forget_before(&self, number: u64) -> Result<Option<DateTime<Utc>>> {
         let files = self.files().await?;
+        let written = files.iter().find(|f| number_of(&f.location) == Some(number)).map(|f| f.last_modified);
         for file in files.iter().filter(|f| number_of(&f.location).is_some_and(|n| n < number)) {
             match self.lake.store().delete(&file.location).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                // Whoever may delete clears them away with the next lease.
+                Err(e) if store::is_refused(&e) => {
+                    tracing::debug!(error = %e, "earlier states of the lease stay behind");
+                    break;
+                }
                 Err(e) => return Err(store::error("delete", &file.location, e)),
             }
         }
-        Ok(())
+        Ok(written)
     }
 
     async fn extend(&self, term: Option<Duration>) -> Result<()> {
@@ -175,7 +194,7 @@ impl Inner {
             && state.holder == self.holder
             && self.put(number + 1, term).await?
         {
-            return self.forget_before(number + 1).await;
+            return self.forget_before(number + 1).await.map(drop);
         }
         Err(Error::outside("the lease was lost to another process"))
     }

@@ -3,11 +3,10 @@
 //! Snapshots come from deltalake. This module is for what they do not tell: which transactions a table has recorded,
 //! what each single commit did, and whether a commit is ours.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use arrow::array::{Array, AsArray, StructArray};
 use arrow::datatypes::Int64Type;
-use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parquet::arrow::ProjectionMask;
@@ -115,11 +114,50 @@ impl Table {
 
     /// Every transaction that the log records up to `version`, by application id.
     pub async fn transactions(&self, version: u64) -> Result<HashMap<String, i64>> {
-        let mut marks = HashMap::new();
+        let (mut kept, mut since) = (HashMap::new(), HashMap::new());
+        let in_checkpoint = |id: &str, version| {
+            kept.insert(id.to_owned(), version);
+        };
+        self.replay(version, ("txn", "appId", "version"), in_checkpoint, |action| {
+            if let Action::Txn(txn) = action {
+                since.insert(txn.app_id, txn.version);
+            }
+        })
+        .await?;
+        kept.extend(since);
+        Ok(kept)
+    }
+
+    /// The files that left the table after `cutoff` (milliseconds since 1970), as far as its log up to `version` remembers.
+    pub async fn removed_since(&self, version: u64, cutoff: i64) -> Result<HashSet<String>> {
+        let (mut kept, mut since) = (HashSet::new(), HashSet::new());
+        let in_checkpoint = |path: &str, time: i64| {
+            if time >= cutoff {
+                kept.insert(path.to_owned());
+            }
+        };
+        self.replay(version, ("remove", "path", "deletionTimestamp"), in_checkpoint, |action| match action {
+            Action::Remove(remove) if remove.deletion_timestamp >= cutoff => drop(since.insert(remove.path)),
+            _ => {}
+        })
+        .await?;
+        kept.extend(since);
+        Ok(kept)
+    }
+
+    /// Reads what the log says of `version`: a text and a number of each action of one kind that the newest checkpoint
+    /// keeps, and all actions since.
+    async fn replay(
+        &self,
+        version: u64,
+        kept: (&str, &str, &str),
+        mut in_checkpoint: impl FnMut(&str, i64),
+        mut since: impl FnMut(Action),
+    ) -> Result<()> {
         let mut next = 0;
         if let Some((checkpoint, parts)) = self.last_checkpoint(version).await? {
             for part in parts {
-                self.read_checkpoint_marks(&part, &mut marks).await?;
+                self.read_checkpoint(&part, kept, &mut in_checkpoint).await?;
             }
             next = checkpoint + 1;
         }
@@ -128,65 +166,46 @@ impl Table {
                 return Err(Error::outside(format!("version {version} of {} is missing from its log", self.name))
                     .hint("the log is damaged, or was cleaned up while it was being read; try again"));
             };
-            for action in commit.actions {
-                if let Action::Txn(txn) = action {
-                    marks.insert(txn.app_id, txn.version);
-                }
-            }
+            commit.actions.into_iter().for_each(&mut since);
         }
-        Ok(marks)
+        Ok(())
     }
 
     /// The newest complete checkpoint at or before `version`, and its Parquet files.
     async fn last_checkpoint(&self, version: u64) -> Result<Option<(u64, Vec<Path>)>> {
-        let log = self.path_of("_delta_log");
-        let files: Vec<_> =
-            self.store().list(Some(&log)).try_collect().await.map_err(|e| store::error("list", &log, e))?;
-        let mut found: BTreeMap<u64, (usize, Vec<Path>)> = BTreeMap::new();
-        for file in files {
-            let Some(name) = file.location.filename() else { continue };
-            // `<version>.checkpoint.parquet`, `<version>.checkpoint.<part>.<parts>.parquet`, or one named by a UUID.
-            let mut words = name.split('.');
-            let (Some(number), Some("checkpoint")) = (words.next().and_then(|n| n.parse().ok()), words.next()) else {
-                continue;
-            };
-            let rest: Vec<&str> = words.collect();
-            let parts = match rest.as_slice() {
-                ["parquet"] | [_, "parquet"] => 1,
-                [_, parts, "parquet"] => parts.parse().unwrap_or(usize::MAX),
-                _ => continue,
-            };
-            if number <= version {
-                let entry = found.entry(number).or_insert((parts, Vec::new()));
-                if parts == 1 {
-                    *entry = (1, vec![file.location.clone()]);
-                } else if entry.0 == parts {
-                    entry.1.push(file.location.clone());
-                }
-            }
+        match self.log_tail().await?.checkpoint(version) {
+            Some(found) => Ok(Some(found)),
+            // The newest is too new.
+            None => Ok(self.log_files().await?.checkpoint(version)),
         }
-        Ok(found.into_iter().rev().find(|(_, (parts, files))| files.len() == *parts).map(|(v, (_, files))| (v, files)))
     }
 
-    async fn read_checkpoint_marks(&self, path: &Path, marks: &mut HashMap<String, i64>) -> Result<()> {
+    async fn read_checkpoint(
+        &self,
+        path: &Path,
+        (action, text, number): (&str, &str, &str),
+        found: &mut impl FnMut(&str, i64),
+    ) -> Result<()> {
         let damaged = |e: &dyn std::fmt::Display| Error::outside(format!("{path} is not a checkpoint: {e}"));
         let get = self.store().get(path).await.map_err(|e| store::error("read", path, e))?;
         let bytes = get.bytes().await.map_err(|e| store::error("read", path, e))?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|e| damaged(&e))?;
-        let mask = ProjectionMask::columns(builder.parquet_schema(), ["txn.appId", "txn.version"]);
+        let columns = [format!("{action}.{text}"), format!("{action}.{number}")];
+        let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().map(String::as_str));
         for batch in builder.with_projection(mask).build().map_err(|e| damaged(&e))? {
             let batch = batch.map_err(|e| damaged(&e))?;
-            let Some(txn) = batch.column_by_name("txn").and_then(|c| c.as_any().downcast_ref::<StructArray>()) else {
+            let Some(actions) = batch.column_by_name(action).and_then(|c| c.as_any().downcast_ref::<StructArray>())
+            else {
                 continue;
             };
-            let (Some(ids), Some(versions)) = (
-                txn.column_by_name("appId").and_then(|c| c.as_string_opt::<i32>()),
-                txn.column_by_name("version").and_then(|c| c.as_primitive_opt::<Int64Type>()),
+            let (Some(texts), Some(numbers)) = (
+                actions.column_by_name(text).and_then(|c| c.as_string_opt::<i32>()),
+                actions.column_by_name(number).and_then(|c| c.as_primitive_opt::<Int64Type>()),
             ) else {
                 continue;
             };
-            for row in (0..txn.len()).filter(|row| txn.is_valid(*row) && ids.is_valid(*row)) {
-                marks.insert(ids.value(row).to_owned(), versions.value(row));
+            for row in (0..actions.len()).filter(|row| actions.is_valid(*row) && texts.is_valid(*row)) {
+                found(texts.value(row), if numbers.is_valid(row) { numbers.value(row) } else { 0 });
             }
         }
         Ok(())

@@ -7,6 +7,7 @@
 pub mod commit;
 pub mod evolve;
 pub mod lease;
+pub mod listing;
 pub mod log;
 pub mod offsets;
 pub mod schema;
@@ -32,6 +33,9 @@ pub use snapshot::{DataFile, Snapshot};
 
 /// What the product keeps for itself lies under this schema, as Delta tables too.
 pub const OWN_SCHEMA: &str = "_medallion";
+
+/// What stores delete with one request.
+const DELETE_BATCH: usize = 1000;
 
 /// The schemas of a lake that policies speak of.
 const LAYERS: &[&str] = &["bronze", "silver", "gold", OWN_SCHEMA];
@@ -171,6 +175,11 @@ impl Table {
         file.split('/').fold(self.dir.clone(), |path, part| path.join(part))
     }
 
+    /// The table's folder, from the root of the store.
+    pub fn folder(&self) -> &Path {
+        &self.dir
+    }
+
     pub fn store(&self) -> &Arc<dyn ObjectStore> {
         &self.store
     }
@@ -192,6 +201,23 @@ impl Table {
             }
         }
         Ok(())
+    }
+
+    /// Deletes objects in their order, a batch at a time. False if the store says that this user may not delete.
+    pub async fn delete_objects(&self, paths: &[Path], mut deleted: impl FnMut(usize)) -> Result<bool> {
+        for batch in paths.chunks(DELETE_BATCH) {
+            let asked = futures::stream::iter(batch.to_vec()).map(Ok).boxed();
+            let mut answers = self.store.delete_stream(asked);
+            while let Some(answer) = answers.next().await {
+                match answer {
+                    Ok(_) => deleted(1),
+                    Err(object_store::Error::NotFound { .. }) => {}
+                    Err(e) if store::is_refused(&e) => return Ok(false),
+                    Err(e) => return Err(store::error("delete from", &self.dir, e)),
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Deletes files that no version names: candidates that were not published.

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
 use deltalake::DeltaTableError;
 use futures::TryStreamExt;
 use serde_json::Value;
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 
-use super::{Table, TableName, store};
+use super::{Table, TableName};
 use crate::error::{Error, Result};
 
 /// The table property that names the key columns, separated by commas.
@@ -28,7 +31,17 @@ pub struct Snapshot {
     pub key: Vec<String>,
     /// The metadata as the log has it.
     pub metadata: Value,
+    pub retention: Retention,
     pub files: Vec<Arc<DataFile>>,
+}
+
+/// How long a table remembers, where its properties say so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// `delta.logRetentionDuration`: versions that are no longer the newest.
+    pub log: Option<Duration>,
+    /// `delta.deletedFileRetentionDuration`: files that left the table.
+    pub removals: Option<Duration>,
 }
 
 /// A Parquet file of a table, as the log describes it.
@@ -79,7 +92,7 @@ impl Table {
 
     /// The number of the newest version.
     pub async fn latest_version(&self) -> Result<Option<u64>> {
-        Ok(self.log_times().await?.into_keys().next_back())
+        Ok(self.log_tail().await?.newest())
     }
 
     /// Exactly this version.
@@ -106,13 +119,7 @@ impl Table {
 
     /// When each version that the log still tells of was committed.
     async fn log_times(&self) -> Result<BTreeMap<u64, DateTime<Utc>>> {
-        let log = self.path_of("_delta_log");
-        let files: Vec<_> =
-            self.store().list(Some(&log)).try_collect().await.map_err(|e| store::error("list", &log, e))?;
-        Ok(files
-            .iter()
-            .filter_map(|f| Some((f.location.filename()?.strip_suffix(".json")?.parse().ok()?, f.last_modified)))
-            .collect())
+        Ok(self.log_files().await?.entries().map(|f| (f.version, f.meta.last_modified)).collect())
     }
 
     async fn load(&self, version: Option<u64>, with_files: bool) -> Result<Option<Snapshot>> {
@@ -121,7 +128,8 @@ impl Table {
         if !self.exists().await? {
             return Ok(None);
         }
-        let loaded = match deltalake::kernel::Snapshot::try_new(self.log.as_ref(), version).await {
+        let read = || deltalake::kernel::Snapshot::try_new(self.log.as_ref(), version);
+        let loaded = match once_settled(read).await {
             Ok(loaded) => loaded,
             Err(DeltaTableError::NotATable(_)) => return Ok(None),
             Err(e) => {
@@ -163,6 +171,10 @@ impl Table {
                 .map_or_else(Vec::new, |k| k.split(',').map(str::to_owned).collect()),
             metadata: serde_json::to_value(metadata)
                 .map_err(|e| Error::bug(format!("the metadata of {} is not JSON", self.name)).because(e))?,
+            retention: Retention {
+                log: loaded.table_properties().log_retention_duration,
+                removals: loaded.table_properties().deleted_file_retention_duration,
+            },
             files,
         }))
     }
@@ -172,11 +184,40 @@ impl Table {
             .hint("rewrite the table without it (Databricks and Spark: REORG TABLE … APPLY (PURGE), or a plain copy)")
     }
 
-    /// Writes a checkpoint of the given version, so that readers need not replay the log from its beginning.
+    /// Writes a checkpoint of the given version, so that readers need not replay the log from its beginning. Where there
+    /// is one already, it stays as it is.
     pub async fn checkpoint(&self, version: u64) -> Result<()> {
-        let mut table = deltalake::DeltaTable::new(self.log.clone());
+        let (table, runtime) = (self.clone(), Handle::current());
+        // It is synchronous at heart. On a thread of its own it holds up nobody, and whoever waits for it can give up.
+        let written = spawn_blocking(move || runtime.block_on(table.write_checkpoint(version)));
+        written.await.map_err(|e| Error::bug("the thread of a checkpoint ended").because(e))?
+    }
+
+    async fn write_checkpoint(&self, version: u64) -> Result<()> {
         let failed = |e| Error::outside(format!("cannot write a checkpoint of {}", self.name)).because(e);
-        table.load_version(version).await.map_err(failed)?;
+        let load = || async {
+            let mut table = deltalake::DeltaTable::new(self.log.clone());
+            table.load_version(version).await.map(|()| table)
+        };
+        let table = once_settled(load).await.map_err(failed)?;
         deltalake::checkpoints::create_checkpoint(&table, None).await.map_err(failed)
     }
+}
+
+/// Reads a log again if its listing had a hole: a folder that is listed while entries join it may show a later one and
+/// not yet an earlier one. A hole that stays is an error.
+async fn once_settled<T, F>(read: impl Fn() -> F) -> std::result::Result<T, DeltaTableError>
+where
+    F: Future<Output = std::result::Result<T, DeltaTableError>>,
+{
+    for wait in [10, 50, 250] {
+        match read().await {
+            Err(e) if e.to_string().contains("contiguous commit files") => {
+                tracing::debug!(error = %e, "the log is listed again");
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+            }
+            settled => return settled,
+        }
+    }
+    read().await
 }

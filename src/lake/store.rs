@@ -65,28 +65,41 @@ fn open_s3(config: &LakeConfig, url: Url) -> Result<(Url, Arc<dyn ObjectStore>)>
 }
 
 const REFUSED: &str = "the store refuses: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the policy of that user";
-
 const READ_ONLY: &str = "the folder cannot be written by this user";
 const NO_BUCKET: &str = "the bucket does not exist; minio/setup.sh makes it";
 
+/// Whether the store answers and says that this user may not.
+pub fn is_refused(error: &object_store::Error) -> bool {
+    use object_store::Error as Store;
+    let text = error_text(error);
+    // The client has no kind of its own for a listing or for a deletion among others that is refused.
+    matches!(error, Store::Unauthenticated { .. } | Store::PermissionDenied { .. })
+        || ["403 Forbidden", "AccessDenied", "Permission denied"].iter().any(|said| text.contains(said))
+}
+
+/// An error with its causes: the store's own text may leave out what they say.
+fn error_text(error: &object_store::Error) -> String {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// An error of the store, told by what the user can do about it.
 pub fn error(doing: &str, path: &Path, error: object_store::Error) -> Error {
-    use object_store::Error as Store;
     let what = format!("cannot {doing} {path}");
-    // The store's own text may leave out what its causes say.
-    let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
-    let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-    let hint = match &error {
-        Store::Unauthenticated { .. } | Store::PermissionDenied { .. } => Some(REFUSED),
-        // The client has no kind of its own for a listing that is refused.
-        _ if text.contains("403 Forbidden") => Some(REFUSED),
-        _ if text.contains("No space left") || text.contains("StorageFull") => {
-            Some("the disk is full; nothing was lost: free some space and start again")
-        }
-        _ if text.contains("Permission denied") || text.contains("Read-only file system") => Some(READ_ONLY),
-        _ if text.contains("NoSuchBucket") => Some(NO_BUCKET),
-        _ if text.contains("connect") => Some("the store does not answer; check lake.endpoint and the network"),
-        _ => None,
+    let text = error_text(&error);
+    let says = |words: &str| text.contains(words);
+    let hint = if says("No space left") || says("StorageFull") {
+        Some("the disk is full; nothing was lost: free some space and start again")
+    } else if says("Permission denied") || says("Read-only file system") {
+        Some(READ_ONLY)
+    } else if is_refused(&error) {
+        Some(REFUSED)
+    } else if says("NoSuchBucket") {
+        Some(NO_BUCKET)
+    } else if says("connect") {
+        Some("the store does not answer; check lake.endpoint and the network")
+    } else {
+        None
     };
     let error = Error::outside(what).because(error);
     let error = match hint {

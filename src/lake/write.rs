@@ -43,6 +43,7 @@ pub struct TableWriter {
     partition_values: BTreeMap<String, Option<String>>,
     folder: String,
     properties: WriterProperties,
+    target_bytes: usize,
     open: Option<OpenFile>,
     done: Vec<Add>,
     rows: u64,
@@ -75,10 +76,16 @@ impl TableWriter {
             partition_values,
             folder,
             properties,
+            target_bytes: TARGET_FILE_BYTES,
             open: None,
             done: Vec::new(),
             rows: 0,
         })
+    }
+
+    /// All rows go into one file, however large: its size is the caller's concern.
+    pub fn into_one_file(self) -> Self {
+        TableWriter { target_bytes: usize::MAX, ..self }
     }
 
     pub fn rows(&self) -> u64 {
@@ -100,7 +107,7 @@ impl TableWriter {
         let Some(file) = &mut self.open else { return Ok(()) };
         file.writer.write(batch).await.map_err(|e| failed(&self.table, &file.path, e))?;
         self.rows += batch.num_rows() as u64;
-        if file.writer.bytes_written() + file.writer.in_progress_size() >= TARGET_FILE_BYTES {
+        if file.writer.bytes_written() + file.writer.in_progress_size() >= self.target_bytes {
             self.finish_file().await?;
         }
         Ok(())

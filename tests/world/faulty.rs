@@ -1,5 +1,6 @@
 //! An object store that fails on cue, in the ways in which stores fail: before a write, after it, in between, or for a
-//! while; and once more by doing late what it said it had not done.
+//! while; and once more by doing late what it said it had not done. It can also stop answering for good at any call, which
+//! is what a store sees of a process that dies.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -7,14 +8,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use tokio::sync::watch;
 
 /// What happens to one conditional PUT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +43,9 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct Faulty {
     inner: InMemory,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    /// Nothing is answered; calls hang until it is over, and then fail.
+    dead: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -51,13 +55,64 @@ struct State {
     late: Vec<(u8, Path, PutPayload)>,
     /// Decides which calls take longer than others.
     calls: u64,
+    /// Deletions are refused, as to a user who may only add.
+    keeps_all: bool,
+    /// The last call that is answered. Where there is one, calls take no time of their own.
+    last: Option<u64>,
 }
 
 impl Faulty {
     /// The faults happen to the conditional PUTs in their order; after the last one the store is in order.
     pub fn new(script: Vec<Fault>) -> Arc<Faulty> {
         let state = State { script: script.into(), ..State::default() };
-        Arc::new(Faulty { inner: InMemory::new(), state: Mutex::new(state) })
+        let state = Arc::new(Mutex::new(state));
+        Arc::new(Faulty { inner: InMemory::new(), state, dead: watch::Sender::new(false) })
+    }
+
+    /// A store with what is in another one now, and no faults.
+    pub fn with_content_of(other: &InMemory) -> Arc<Faulty> {
+        let (inner, state) = (other.fork(), Arc::default());
+        Arc::new(Faulty { inner, state, dead: watch::Sender::new(false) })
+    }
+
+    /// Stops answering after so many more calls. A deletion among others is a call of its own.
+    pub fn die_after(&self, calls: u64) {
+        let mut state = self.state.lock().unwrap();
+        state.last = Some(state.calls + calls);
+    }
+
+    /// Refuses all deletions from now on.
+    pub fn refuse_deletions(&self) {
+        self.state.lock().unwrap().keeps_all = true;
+    }
+
+    /// Waits until a call was not answered.
+    pub async fn died(&self) {
+        self.dead.subscribe().wait_for(|dead| *dead).await.unwrap();
+    }
+
+    /// Answers again. What hung fails.
+    pub fn revive(&self) {
+        self.state.lock().unwrap().last = Some(u64::MAX);
+        self.dead.send_replace(false);
+    }
+
+    /// Counts a call, and fails once it is over with if it is one that is not answered.
+    fn counted(&self) -> impl Future<Output = Result<()>> + Send + use<> {
+        let (state, dead) = (self.state.clone(), self.dead.clone());
+        async move {
+            let dies = {
+                let mut state = state.lock().unwrap();
+                state.calls += 1;
+                state.last.is_some_and(|last| state.calls > last)
+            };
+            if !dies {
+                return Ok(());
+            }
+            dead.send_replace(true);
+            let _ = dead.subscribe().wait_for(|dead| !dead).await;
+            Err(broken("no answer came"))
+        }
     }
 
     /// What happens from now on.
@@ -79,9 +134,12 @@ impl Faulty {
 
     /// One call: time passes, what is late may land, and the store may be away.
     async fn call(&self) -> Result<()> {
+        self.counted().await?;
         let (due, away, calls) = {
             let mut state = self.state.lock().unwrap();
-            state.calls += 1;
+            if state.last.is_some() {
+                return Ok(());
+            }
             state.late.iter_mut().for_each(|(wait, ..)| *wait = wait.saturating_sub(1));
             let (due, late): (Vec<_>, Vec<_>) =
                 std::mem::take(&mut state.late).into_iter().partition(|(wait, ..)| *wait == 0);
@@ -141,6 +199,7 @@ impl ObjectStore for Faulty {
     }
 
     async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.call().await?;
         self.inner.put_multipart_opts(path, options).await
     }
 
@@ -150,7 +209,20 @@ impl ObjectStore for Faulty {
     }
 
     fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(paths)
+        if self.state.lock().unwrap().keeps_all {
+            let refused =
+                |path: Path| Error::PermissionDenied { path: path.to_string(), source: "AccessDenied".into() };
+            return paths.map(move |path| path.and_then(|path| Err(refused(path)))).boxed();
+        }
+        let counted = {
+            let this = Faulty { inner: self.inner.clone(), state: self.state.clone(), dead: self.dead.clone() };
+            move || this.counted()
+        };
+        let asked = paths.then(move |path| {
+            let counted = counted();
+            async move { counted.await.and(path) }
+        });
+        self.inner.delete_stream(asked.boxed())
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -160,7 +232,15 @@ impl ObjectStore for Faulty {
             state.away = state.away.saturating_sub(1);
             away
         };
-        if away { stream::iter([Err(broken("the store is away"))]).boxed() } else { self.inner.list(prefix) }
+        if away {
+            return stream::iter([Err(broken("the store is away"))]).boxed();
+        }
+        let (counted, inner, prefix) = (self.counted(), self.inner.clone(), prefix.cloned());
+        let listed = counted.map(move |counted| match counted {
+            Ok(()) => inner.list(prefix.as_ref()),
+            Err(e) => stream::iter([Err(e)]).boxed(),
+        });
+        listed.flatten_stream().boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

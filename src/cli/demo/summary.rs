@@ -40,7 +40,7 @@ const QUESTIONS: &[(&str, &str)] = &[
 
 pub async fn show(world: &World, dir: &Path, elapsed: Duration, times: &[Times]) -> Result<()> {
     let engine = world.engine()?;
-    let tables = status::tables(&engine.lake).await?;
+    let tables = status::tables(&engine.lake, &world.config.care).await?;
     let shell = Shell::open(engine, Format::Table, None).await?;
     let mut rejected_in_bronze = 0;
     for name in tables.iter().map(|t| &t.name).filter(|n| n.schema == "bronze") {

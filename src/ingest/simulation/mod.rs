@@ -72,7 +72,7 @@ async fn routes(lake: &Lake, create: bool) -> Vec<Route> {
                 .unwrap();
             commit(&table, None, &make, Duration::from_secs(1)).await.unwrap();
         }
-        routes.push(Route { topic: topic.to_owned(), contract, table, version: 0 });
+        routes.push(Route { topic: topic.to_owned(), contract, table, version: 0, committed: watch::Sender::new(0) });
     }
     routes
 }
