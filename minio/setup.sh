@@ -2,13 +2,13 @@
 # Makes the bucket `lakehouse` and one user a role, each with the policy of this folder that has its name. May be run
 # again at any time: it brings policies and secrets up to date and touches no data.
 #
-# Takes MINIO_ENDPOINT, MINIO_ROOT_USER, MINIO_ROOT_PASSWORD, INGEST_SECRET_KEY, BUILD_SECRET_KEY and SERVE_SECRET_KEY
-# from the environment, and from MC the path of MinIO's client if it is not on PATH. Secrets go through standard input,
+# Takes MINIO_ENDPOINT, MINIO_ROOT_USER, MINIO_ROOT_PASSWORD, INGEST_SECRET_KEY, CARE_SECRET_KEY, BUILD_SECRET_KEY and
+# SERVE_SECRET_KEY from the environment, and from MC the path of MinIO's client if it is not on PATH. Secrets go through standard input,
 # never through arguments, which any process can read.
 set -eu
 
 : "${MINIO_ENDPOINT:?}" "${MINIO_ROOT_USER:?}" "${MINIO_ROOT_PASSWORD:?}"
-: "${INGEST_SECRET_KEY:?}" "${BUILD_SECRET_KEY:?}" "${SERVE_SECRET_KEY:?}"
+: "${INGEST_SECRET_KEY:?}" "${CARE_SECRET_KEY:?}" "${BUILD_SECRET_KEY:?}" "${SERVE_SECRET_KEY:?}"
 folder=$(dirname "$0")
 
 # The client's notes of servers and secrets stay out of the home directory, and go when this ends.
@@ -33,5 +33,6 @@ add_role() {
 printf '%s\n%s\n' "$MINIO_ROOT_USER" "$MINIO_ROOT_PASSWORD" | mc alias set lake "$MINIO_ENDPOINT"
 mc mb --ignore-existing lake/lakehouse
 add_role ingest "$INGEST_SECRET_KEY"
+add_role care "$CARE_SECRET_KEY"
 add_role build "$BUILD_SECRET_KEY"
 add_role serve "$SERVE_SECRET_KEY"
