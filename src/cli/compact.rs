@@ -17,7 +17,7 @@ pub struct Arguments {
 
 pub async fn run(world: &World, arguments: Arguments) -> Result<()> {
     let lake = world.lake()?;
-    let stop = stop_signal()?;
+    let stop = stop_signal("leaving after what is under way")?;
     for table in by_hand::chosen(&lake, &arguments.tables).await? {
         if *stop.borrow() {
             break;

@@ -57,6 +57,7 @@ pub struct Flow {
 }
 
 impl Flow {
+    #[expect(clippy::too_many_arguments, reason = "a flow is where all of them meet")]
     pub fn start(
         topic: &str,
         table: Table,

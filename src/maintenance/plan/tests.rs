@@ -34,6 +34,7 @@ fn table(files: Vec<Arc<DataFile>>) -> Snapshot {
         partition_columns: vec!["_ingest_date".to_owned()],
         table_id: String::new(),
         key: Vec::new(),
+        metadata: serde_json::Value::Null,
         retention: Retention::default(),
         files,
     }
