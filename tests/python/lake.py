@@ -204,3 +204,6 @@ def rows(address, reader, *columns):
 if __name__ == "__main__":
     does = {f.__name__: f for f in (count, types, statistics, table, rows)}
     does[sys.argv[1]](*sys.argv[2:])
+    # Not an exit: the thread pools of these packages now and then abort a process that ends while they still start.
+    sys.stdout.flush()
+    os._exit(0)
