@@ -113,6 +113,31 @@ fn rows_of_nested_columns_do_not_run_into_each_other() {
 }
 
 #[test]
+fn a_finished_decoder_of_nested_columns_starts_again_and_holds_no_more_than_its_rows() {
+    let contract = contract("l ARRAY<INT>, m MAP<STRING, INT>, s STRUCT<a: ARRAY<INT>>");
+    let record = r#"{"l":[1,2,3],"m":{"a":1},"s":{"a":[4]}}"#;
+    let mut decoder = Decoder::new(&contract);
+    for _ in 0..10_000 {
+        decoder.push_json(record.as_bytes()).unwrap();
+    }
+    assert!(decoder.memory() < 1 << 20, "{}", decoder.memory());
+    decoder.finish();
+    decoder.push_json(record.as_bytes()).unwrap();
+    let expected: Json = serde_json::from_str(record).unwrap();
+    assert_eq!(
+        row(&decoder.finish()),
+        [expected["l"].clone(), expected["m"].clone(), expected["s"].clone(), Json::Null]
+    );
+}
+
+#[test]
+fn a_name_that_json_has_to_escape_is_compared_by_its_characters() {
+    let columns = r#"a INT PATH '"x\b"'"#;
+    assert_read(columns, r#"{"x\\b":1}"#, json!([1, null]));
+    assert_read(columns, r#"{"x\b":1}"#, json!([null, {"x\u{8}": 1}]));
+}
+
+#[test]
 fn a_value_of_another_kind_rejects_the_record_and_says_where() {
     let columns = "s STRUCT<a: ARRAY<STRUCT<b: INT>>>, m MAP<STRING, INT>";
     for (record, error) in [
@@ -184,6 +209,9 @@ fn of_a_key_that_comes_twice_the_last_value_counts_at_every_depth() {
     ] {
         assert_read(columns, record, expected);
     }
+    // What was read of the bad one is not among the elements around it.
+    let record = r#"{"l":[{"c":[1,"x"],"c":[2]},{"c":[3]}]}"#;
+    assert_read("l ARRAY<STRUCT<c: ARRAY<INT>>>", record, json!([[{"c": [2]}, {"c": [3]}], null]));
     assert_rejected(columns, r#"{"s":{"a":1,"a":"x"}}"#, r#"wrong_type in s: at s.a, expected int, found string "x""#);
     let error = r#"wrong_type in p: expected an object, found string "bad", on the way to x.y"#;
     assert_rejected(columns, r#"{"x":{"y":1},"x":"bad"}"#, error);
@@ -198,6 +226,17 @@ fn depth_counts_the_same_within_columns_and_outside_of_them() {
     let error = read(columns, &nested(126)).unwrap_err();
     assert!(error.starts_with("wrong_type in s: at s.a[0][0][0], expected int"), "{error}");
     assert!(Decoder::new(&contract("s STRUCT<b: INT>")).push_json(nested(126).as_bytes()).is_ok());
+}
+
+#[test]
+fn levels_that_are_closed_count_no_longer() {
+    let columns = "l ARRAY<ARRAY<INT>>, s ARRAY<STRUCT<a: INT>>, m ARRAY<MAP<STRING, INT>>, p INT PATH 'x[999].y'";
+    let many = |value: &str| format!("[{}]", vec![value; 1000].join(","));
+    for (list, object) in [("[]", "{}"), ("[1]", r#"{"a":1}"#)] {
+        let (list, object) = (many(list), many(object));
+        let record = format!(r#"{{"l":{list},"s":{object},"m":{object},"x":{object}}}"#);
+        assert!(read(columns, &record).is_ok(), "{record}");
+    }
 }
 
 /// What is wanted of a value, said once more for the oracle.
