@@ -2,12 +2,15 @@
 //! rows beside it are what they are without it, and the columns fit the schema.
 #![no_main]
 
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "../../src/contracts/mod.rs"]
 mod contracts;
 #[allow(dead_code)]
 #[path = "../../src/error.rs"]
 mod error;
+#[allow(dead_code)]
+#[path = "../../src/registry/schema.rs"]
+mod registry;
 
 use std::sync::LazyLock;
 
