@@ -141,6 +141,56 @@ fn records_of_a_foreign_producer_are_one_row_each_though_ingest_is_killed_five_t
     assert_eq!(world.count("select count(*) from silver.silver_calls"), world.count(distinct));
 }
 
+#[test]
+fn half_a_million_records_are_one_row_each_though_ingest_is_killed_twenty_times() {
+    const LIVES: u32 = 20;
+    const RECORDS: u32 = 500_000;
+    /// Every hundredth record is cut short.
+    const BROKEN: u32 = 100;
+    let (world, topic) = readings(World::real("half-a-million"), 4);
+    // With a name of its own a daemon takes its partitions back at once, and the group does not wait for the dead one.
+    let world = world
+        .with("MEDALLION_INGEST__FLUSH_INTERVAL", "100ms")
+        .with("MEDALLION_INGEST__FLUSH_ROWS", "2000")
+        .with("MEDALLION_KAFKA__PROPERTIES__GROUP_INSTANCE_ID", "the-one");
+    let send = |lives: std::ops::Range<u32>| {
+        let [from, to] = [lives.start, lives.end].map(|life| (life * (RECORDS / (LIVES + 1))).to_string());
+        let to = if lives.end > LIVES { RECORDS.to_string() } else { to };
+        world.kafka(&["numbers", &topic, &from, &to, &BROKEN.to_string()]);
+    };
+    send(0..1);
+    for life in 0..LIVES {
+        let before = commits_if_any(&world, "readings");
+        let daemon = world.daemon(&["ingest"]);
+        std::thread::scope(|scope| {
+            scope.spawn(|| send(life + 1..life + 2));
+            wait_until("the daemon commits", || commits_if_any(&world, "readings") > before + 1);
+        });
+        // Somewhere between fetching, encoding, uploading and committing.
+        std::thread::sleep(Duration::from_millis(rand::random_range(0..100)));
+        daemon.kill();
+    }
+    let table = format!("{}/bronze/readings", world.lake());
+    let landed = || -> Vec<u32> {
+        let told = world.python("lake.py", &["numbers", &table], "");
+        told.split_whitespace().map(|number| number.parse().unwrap()).collect()
+    };
+    assert!(landed()[0] < RECORDS, "there was nothing left to lose");
+    world.catches_up();
+    assert_eq!(landed(), [RECORDS, RECORDS, RECORDS / BROKEN, RECORDS - RECORDS / BROKEN, 1, RECORDS - 1]);
+    assert_verified(&world);
+}
+
+#[test]
+fn records_that_are_broken_without_exception_all_land_as_rejected() {
+    let (world, topic) = readings(World::real("all-broken"), 2);
+    world.kafka(&["numbers", &topic, "1", "20001", "1"]);
+    world.catches_up();
+    let rejected = "select count(*), count(distinct (_partition, _offset)), count(_raw) from bronze.readings where _error is not null and n is null";
+    assert_eq!(world.sql(rejected), [["20000", "20000", "20000"]]);
+    assert_verified(&world);
+}
+
 /// The lines of a generated stream, with the key that the carrier gives them.
 fn records_of(world: &World, stream: &str, key: &str) -> Vec<Record> {
     let text = std::fs::read_to_string(world.path(&format!("sources/{stream}.json"))).unwrap();
@@ -289,19 +339,38 @@ fn two_daemons_on_one_lake_land_each_record_once_also_when_one_wakes_past_its_se
 }
 
 #[test]
-fn a_topic_that_was_made_again_stops_ingest() {
+fn a_topic_that_was_made_again_stops_ingest_however_long_it_is_now() {
     let (world, topic) = readings(World::real("again"), 1);
     world.produce(&topic, &numbered(0..100));
     world.catches_up();
     let before = landed(&world);
     world.kafka(&["delete", &topic]);
     world.kafka(&["create", &topic, "1"]);
-    world.produce(&topic, &numbered(500..510));
-    let ended = world.catch_up();
-    assert_eq!(ended.code, 3, "{}", ended.err);
-    for words in [&topic, "goes on at offset 100", "ends at 10", "made again", "ingest into a new table"] {
-        assert!(ended.err.contains(words), "`{words}` is not in: {}", ended.err);
+    for more in [500..510, 510..700] {
+        world.produce(&topic, &numbered(more));
+        let ended = world.catch_up();
+        assert_eq!(ended.code, 3, "{}", ended.err);
+        for words in [&topic, "made again", "ingest it into a new table"] {
+            assert!(ended.err.contains(words), "`{words}` is not in: {}", ended.err);
+        }
     }
+    assert_eq!(landed(&world), before);
+}
+
+#[test]
+fn a_topic_that_is_made_again_under_a_daemon_stops_it() {
+    let (world, topic) = readings(World::real("under"), 1);
+    world.catches_up();
+    world.produce(&topic, &numbered(0..100));
+    let mut daemon = world.daemon(&["ingest"]);
+    wait_until("the first records are there", || landed(&world).len() == 100);
+    let before = landed(&world);
+    world.kafka(&["delete", &topic]);
+    world.kafka(&["create", &topic, "1"]);
+    world.produce(&topic, &numbered(500..700));
+    let ended = daemon.ended();
+    assert_eq!(ended.code, 3, "{}", ended.err);
+    assert!(ended.err.contains("made again"), "{}", ended.err);
     assert_eq!(landed(&world), before);
 }
 

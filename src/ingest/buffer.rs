@@ -103,6 +103,11 @@ impl Buffer {
         self.partitions.insert(partition, Progress { marks, newest_ms: None, read_at, dirty: changed });
     }
 
+    /// What is taken of a partition.
+    pub fn marks(&self, partition: i32) -> Option<Marks> {
+        self.partitions.get(&partition).map(|p| p.marks)
+    }
+
     pub fn give_up(&mut self, partition: i32) {
         self.partitions.remove(&partition);
     }

@@ -4,7 +4,7 @@
 //! the end of a partition tells its offset, so that trailing control records are accounted for; and a rebalance is an
 //! event to be answered when the caller is ready (after it has committed what is in hand), not inside a callback.
 //!
-//! All of the unsafe code of ingest is in this file.
+//! The unsafe code of ingest is in this file and in `topic_id`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -255,6 +255,10 @@ impl feed::Message for Message<'_> {
             Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET | Code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE => {
                 Kind::OffsetOutOfRange
             }
+            Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+            | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID
+            | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
+            | Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION => Kind::UnknownTopic,
             code => Kind::Problem(text_of(code)),
         }
     }

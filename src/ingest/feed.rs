@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::lake::offsets::Marks;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Partition {
@@ -20,6 +21,8 @@ pub struct Partition {
 pub struct Range {
     pub low: i64,
     pub high: i64,
+    /// Which topic of that name it is. None on a broker that cannot tell.
+    pub topic_id: Option<i64>,
 }
 
 /// What Kafka wants of us, apart from handing over records.
@@ -40,6 +43,8 @@ pub enum Kind {
     EndOfPartition,
     /// The offset we asked for is not there.
     OffsetOutOfRange,
+    /// The topic is not there, or is another one of that name.
+    UnknownTopic,
     Problem(String),
 }
 
@@ -104,12 +109,39 @@ pub trait Kafka {
     async fn ranges(&self, partitions: &[Partition]) -> Result<BTreeMap<Partition, Range>>;
 }
 
-/// Whether reading can go on at `next`; if not, what has happened to the topic, and what to do.
-pub fn ensure_continues(partition: &Partition, next: i64, range: Range) -> Result<()> {
-    let name = format!("{} partition {}", partition.topic, partition.partition);
+/// Whether the broker's topic is the one that a table has records of. Brokers that have no ids cannot tell.
+pub fn ensure_same_topic(partition: &Partition, marks: &Marks, range: Range) -> Result<()> {
+    match (marks.topic_id, range.topic_id) {
+        (Some(known), Some(found)) if known != found => Err(made_again(
+            partition,
+            &format!("the table has records of a topic with the id {known:016x}, but the broker's has {found:016x}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn made_again(partition: &Partition, seen: &str) -> Error {
+    Error::outside(format!(
+        "{} partition {}: {seen}: it was deleted and made again",
+        partition.topic, partition.partition
+    ))
+    .hint("its offsets begin anew: ingest it into a new table (another contract name), or restore the old topic")
+    .lasting()
+}
+
+/// Whether reading can go on from a table's marks; if not, what has happened to the topic, and what to do.
+pub fn ensure_continues(partition: &Partition, marks: &Marks, range: Range) -> Result<()> {
+    ensure_same_topic(partition, marks, range)?;
+    let Some(next) = marks.next else { return Ok(()) };
+    if next > range.high {
+        let seen = format!("the table goes on at offset {next}, but the topic ends at {}", range.high);
+        return Err(made_again(partition, &seen));
+    }
     if next < range.low {
         return Err(Error::outside(format!(
-            "{name}: {} records were deleted before they were ingested: the table goes on at offset {next}, the topic begins at {}",
+            "{} partition {}: {} records were deleted before they were ingested: the table goes on at offset {next}, the topic begins at {}",
+            partition.topic,
+            partition.partition,
             range.low - next,
             range.low
         ))
@@ -119,12 +151,29 @@ pub fn ensure_continues(partition: &Partition, next: i64, range: Range) -> Resul
             partition.topic, partition.partition
         )));
     }
-    if next > range.high {
-        return Err(Error::outside(format!(
-            "{name}: the table goes on at offset {next}, but the topic ends at {}: it was deleted and made again",
-            range.high
-        ))
-        .hint("ingest into a new table (another contract name), or restore the topic"));
-    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of a table that goes on at 100 of the topic 7.
+    fn said(range: Range) -> String {
+        let partition = Partition { topic: "calls".to_owned(), partition: 3 };
+        let marks = Marks { first: Some(0), next: Some(100), topic_id: Some(7), ..Marks::default() };
+        ensure_continues(&partition, &marks, range).map_or_else(|e| e.to_string(), |()| "goes on".to_owned())
+    }
+
+    #[test]
+    fn a_topic_goes_on_when_it_is_the_same_and_has_the_next_offset() {
+        let range = |low, high, topic_id| Range { low, high, topic_id };
+        assert_eq!(said(range(0, 100, Some(7))), "goes on");
+        assert_eq!(said(range(100, 500, Some(7))), "goes on");
+        assert_eq!(said(range(0, 100, None)), "goes on", "a broker without ids");
+        assert!(said(range(0, 500, Some(8))).contains("made again"));
+        assert!(said(range(0, 99, None)).contains("made again"));
+        assert!(said(range(101, 500, Some(8))).contains("made again"), "which gap it is cannot be told");
+        assert!(said(range(101, 500, Some(7))).contains("1 records were deleted"));
+    }
 }

@@ -1,6 +1,6 @@
 //! Taking partitions over and giving them up: from what the tables say, and after committing what is in hand.
 
-use super::feed::{Event, Feed, Kafka, Partition, Range, ensure_continues};
+use super::feed::{Event, Feed, Kafka, Partition, Range, ensure_continues, ensure_same_topic};
 use super::read_marks;
 use super::session::{Leave, Running};
 use crate::error::{Error, Result};
@@ -64,6 +64,8 @@ impl<K: Kafka> Running<'_, K> {
 
     /// Sets where a partition goes on, and says whether the table is to know of that at once.
     fn resume(&self, partition: &Partition, range: Range, marks: &mut Marks) -> Result<bool> {
+        ensure_same_topic(partition, marks, range)?;
+        marks.topic_id = range.topic_id.or(marks.topic_id);
         let Some(next) = marks.next else {
             // From where the topic begins, every offset is accounted for, also those that Kafka passes over.
             let start = if planted(Mistake::StartAtEnd) { range.high } else { range.low };
@@ -80,6 +82,6 @@ impl<K: Kafka> Running<'_, K> {
             );
             return Ok(true);
         }
-        ensure_continues(partition, next, range).map(|()| false)
+        ensure_continues(partition, marks, range).map(|()| false)
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use super::buffer::{Buffer, Taken};
-use super::feed::{Batch, Feed, Kafka, Kind, Message, Partition, Range, ensure_continues};
+use super::feed::{Batch, Feed, Kafka, Kind, Message, Partition, Range, ensure_continues, ensure_same_topic};
 use super::metrics::{Lag, Metrics};
 use super::parked::Parked;
 use super::schemas::Schemas;
@@ -223,6 +223,11 @@ impl<K: Kafka> Running<'_, K> {
                     let partition = Partition { topic: message.topic().to_owned(), partition: message.partition() };
                     return Err(self.moved_away(partition).await);
                 }
+                Kind::UnknownTopic => {
+                    let partition = Partition { topic: message.topic().to_owned(), partition: message.partition() };
+                    self.ensure_known(partition).await?;
+                    continue;
+                }
                 Kind::Problem(reason) => {
                     tracing::warn!(topic = message.topic(), partition = message.partition(), reason, "kafka");
                     continue;
@@ -253,13 +258,35 @@ impl<K: Kafka> Running<'_, K> {
         Ok(needed)
     }
 
+    /// What a partition that is ours has committed.
+    fn marks(&self, partition: &Partition) -> Option<Marks> {
+        let taken = self.lanes.get(&partition.topic)?.buffer.marks(partition.partition)?;
+        Some(Marks { next: self.committed.get(partition).copied(), ..taken })
+    }
+
+    /// The broker knows nothing of a topic that we read. It may be about to: what is made of the name must be the same.
+    async fn ensure_known(&self, partition: Partition) -> Result<(), Leave> {
+        match self.session.kafka.ranges(std::slice::from_ref(&partition)).await {
+            Ok(ranges) => {
+                if let (Some(range), Some(marks)) = (ranges.get(&partition), self.marks(&partition)) {
+                    ensure_same_topic(&partition, &marks, *range)?;
+                }
+            }
+            Err(reason) => {
+                let Partition { topic, partition } = partition;
+                tracing::warn!(topic, partition, %reason, "the broker does not have the topic; waiting for it");
+            }
+        }
+        Ok(())
+    }
+
     /// The offset we asked for is not there: what that means.
     async fn moved_away(&self, partition: Partition) -> Leave {
         match self.session.kafka.ranges(std::slice::from_ref(&partition)).await {
             Err(e) => e.into(),
             Ok(ranges) => {
-                if let (Some(range), Some(next)) = (ranges.get(&partition), self.committed.get(&partition))
-                    && let Err(e) = ensure_continues(&partition, *next, *range)
+                if let (Some(range), Some(marks)) = (ranges.get(&partition), self.marks(&partition))
+                    && let Err(e) = ensure_continues(&partition, &marks, *range)
                 {
                     return e.into();
                 }

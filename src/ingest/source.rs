@@ -10,6 +10,7 @@ use rdkafka::{ClientConfig, ClientContext};
 
 use super::consumer::Consumer;
 use super::feed::{Kafka, Partition, Range};
+use super::topic_id::topic_ids;
 use crate::config::KafkaConfig;
 use crate::error::{Error, Result};
 
@@ -117,15 +118,34 @@ impl Broker {
             .collect())
     }
 
-    /// Where each partition ends now.
+    /// Where each partition begins and ends now, and of which topic.
     pub fn ends(&self, partitions: &[Partition]) -> Result<BTreeMap<Partition, Range>> {
         let client = self.asking()?;
-        partitions.iter().map(|p| Ok((p.clone(), self.range_with(&client, p)?))).collect()
+        let topics: BTreeSet<&str> = partitions.iter().map(|p| p.topic.as_str()).collect();
+        let ids = self.ids_with(&client, &topics.into_iter().collect::<Vec<_>>())?;
+        partitions
+            .iter()
+            .map(|p| {
+                let topic_id = ids.get(&p.topic).copied();
+                Ok((p.clone(), Range { topic_id, ..self.range_with(&client, p)? }))
+            })
+            .collect()
+    }
+
+    fn ids_with(&self, client: &BaseConsumer<Quiet>, topics: &[&str]) -> Result<BTreeMap<String, i64>> {
+        let Some(first) = topics.first() else { return Ok(BTreeMap::new()) };
+        let metadata = client.fetch_metadata(Some(first), ANSWER_WITHIN).map_err(|e| self.unreachable(e))?;
+        let Some(broker) = metadata.brokers().first() else { return Ok(BTreeMap::new()) };
+        // SAFETY: the client is alive.
+        unsafe { topic_ids(client.client().native_ptr(), broker.id(), topics, ANSWER_WITHIN) }.map_err(|reason| {
+            Error::outside(format!("the Kafka broker {} does not describe its topics: {reason}", self.address))
+                .hint("ingest needs the right to describe the topics that it reads")
+        })
     }
 
     fn range_with(&self, client: &BaseConsumer<Quiet>, partition: &Partition) -> Result<Range> {
         match client.fetch_watermarks(&partition.topic, partition.partition, ANSWER_WITHIN) {
-            Ok((low, high)) => Ok(Range { low, high }),
+            Ok((low, high)) => Ok(Range { low, high, topic_id: None }),
             Err(KafkaError::MetadataFetch(
                 RDKafkaErrorCode::UnknownPartition | RDKafkaErrorCode::UnknownTopicOrPartition,
             )) => Err(Error::outside(format!("{} {} went away", partition.topic, partition.partition))),

@@ -1,8 +1,9 @@
 //! How far a partition has come, as the Bronze table itself records it.
 //!
 //! Each commit of rows sets Delta transactions (`txn`) per (topic, partition): the next offset, which is the fence
-//! of exactly-once; the first offset ever taken; and how many offsets since then made no row, because they were
-//! tombstones or because Kafka passed over them, or because they were lost and somebody said so. From these and the rows alone `verify` proves that nothing is missing.
+//! of exactly-once; the first offset ever taken; how many offsets since then made no row, because they were tombstones
+//! or because Kafka passed over them, or because they were lost and somebody said so; and which topic of that name they
+//! are of. From these and the rows alone `verify` proves that nothing is missing.
 
 use std::collections::HashMap;
 
@@ -18,6 +19,8 @@ pub struct Marks {
     pub gaps: i64,
     /// Offsets whose records Kafka deleted before they were ingested, and that somebody accepted to be lost.
     pub lost: i64,
+    /// Which topic of that name the offsets are of.
+    pub topic_id: Option<i64>,
 }
 
 fn id(what: &str, topic: &str, partition: i32) -> String {
@@ -33,6 +36,7 @@ impl Marks {
             tombstones: get("tombstones").unwrap_or(0),
             gaps: get("gaps").unwrap_or(0),
             lost: get("lost").unwrap_or(0),
+            topic_id: get("topic_id"),
         }
     }
 
@@ -56,6 +60,7 @@ impl Marks {
             ("tombstones", Some(self.tombstones)),
             ("gaps", Some(self.gaps)),
             ("lost", Some(self.lost).filter(|lost| *lost > 0)),
+            ("topic_id", self.topic_id),
         ];
         let topic = topic.to_owned();
         marks.into_iter().filter_map(move |(what, value)| {
@@ -123,7 +128,7 @@ mod tests {
 
     #[test]
     fn marks_survive_the_log() {
-        let marks = Marks { first: Some(0), next: Some(17), tombstones: 2, gaps: 1, lost: 10 };
+        let marks = Marks { first: Some(0), next: Some(17), tombstones: 2, gaps: 1, lost: 10, topic_id: Some(7) };
         let log = marks.to_log("a:b", 3).map(|t| (t.app_id, t.version)).collect();
         assert_eq!(Marks::from_log(&log, "a:b", 3), marks);
         assert_eq!(Marks::partitions(&log), [("a:b".to_owned(), 3)]);

@@ -5,6 +5,7 @@
     kafka.py BROKERS delete-records TOPIC PARTITION BEFORE
     kafka.py BROKERS end TOPIC PARTITION
     kafka.py BROKERS produce TOPIC       records as lines of JSON on standard input, as they come
+    kafka.py BROKERS numbers TOPIC FROM TO [BROKEN]   {"n": FROM} to {"n": TO - 1}, every BROKEN-th cut short
     kafka.py BROKERS transactions TOPIC  lines {"commit": true | false, "records": [...]}, one transaction each
 
 A record is {"key": text or null, "value": text or null, "partition": number}, partition only if it matters. The text of
@@ -54,6 +55,19 @@ def produce(brokers, topic):
 
     for number, line in enumerate(sys.stdin):
         send(producer, topic, json.loads(line), acknowledged(number))
+    flush(producer)
+
+
+def numbers(brokers, topic, first, end, broken="0"):
+    producer = Producer({"bootstrap.servers": brokers, "enable.idempotence": True, "linger.ms": 5})
+
+    def tell(error, _):
+        if error is not None:
+            sys.exit(f"{error}")
+
+    for n in range(int(first), int(end)):
+        cut = int(broken) > 0 and n % int(broken) == 0
+        send(producer, topic, {"value": f'{{"n": {n}' if cut else f'{{"n": {n}}}'}, tell)
     flush(producer)
 
 
@@ -121,5 +135,5 @@ def end(brokers, topic, partition):
 
 
 if __name__ == "__main__":
-    does = {f.__name__.replace("_", "-"): f for f in (create, delete, delete_records, end, produce, transactions)}
+    does = {f.__name__.replace("_", "-"): f for f in (create, delete, delete_records, end, numbers, produce, transactions)}
     does[sys.argv[2]](sys.argv[1], *sys.argv[3:])

@@ -4,6 +4,8 @@
     lake.py types LAKE           holds the columns of every file against the schema in the log
     lake.py statistics LAKE      holds the statistics of every file in the log against what is in the file
     lake.py table ADDRESS MARK   one table: its version, the rows that deltalake reads, a transaction's mark
+    lake.py numbers ADDRESS      of a table with a column n: its rows, how many places in Kafka they have, and how many were
+                                 rejected; how many numbers there are, which is the least and which the greatest
     lake.py rows ADDRESS READER COLUMN...   the rows of a local table by its first column, as JSON, read by deltalake or duckdb
 
 LAKE is a folder or s3://bucket/prefix. DuckDB is given the files that deltalake names, from a bucket as copies: its own
@@ -172,6 +174,13 @@ def table(address, mark):
     print(delta.version(), delta.to_pyarrow_table().num_rows, delta.transaction_version(mark))
 
 
+def numbers(address):
+    rows = Table(address).delta().to_pyarrow_table(columns=["n", "_partition", "_offset", "_error"])
+    query = """select count(*), count(distinct (_partition, _offset)), count(_error),
+        count(distinct n), min(n), max(n) from rows"""
+    print(*duckdb.execute(query).fetchone())
+
+
 def plain_value(value):
     """JSON of a value, the same from either reader."""
     if isinstance(value, dict):
@@ -202,7 +211,7 @@ def rows(address, reader, *columns):
 
 
 if __name__ == "__main__":
-    does = {f.__name__: f for f in (count, types, statistics, table, rows)}
+    does = {f.__name__: f for f in (count, types, statistics, table, numbers, rows)}
     does[sys.argv[1]](*sys.argv[2:])
     # Not an exit: the thread pools of these packages now and then abort a process that ends while they still start.
     sys.stdout.flush()

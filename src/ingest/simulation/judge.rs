@@ -75,7 +75,7 @@ fn judge_partition(
     if end == 0 {
         return Ok(());
     }
-    let expected = Marks { first: Some(0), next: Some(end), tombstones, gaps: hidden, lost: 0 };
+    let expected = Marks { first: Some(0), next: Some(end), tombstones, gaps: hidden, ..Marks::default() };
     match found == expected && found.rows_owed() == records {
         true => Ok(()),
         false => Err(format!("{partition:?}: {found:?} instead of {expected:?}")),

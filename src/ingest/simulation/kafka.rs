@@ -157,7 +157,7 @@ impl Kafka for Client {
         sleep(Duration::from_millis(below(20))).await;
         let cluster = self.0.borrow();
         let end = |p: &Partition| i64::try_from(cluster.logs[p].len()).unwrap_or(i64::MAX);
-        Ok(partitions.iter().map(|p| (p.clone(), Range { low: 0, high: end(p) })).collect())
+        Ok(partitions.iter().map(|p| (p.clone(), Range { low: 0, high: end(p), topic_id: None })).collect())
     }
 }
 
