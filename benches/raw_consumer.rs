@@ -10,7 +10,7 @@ use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let [brokers, topic] = arguments.as_slice() else {
-        // `cargo bench` calls every bench without arguments; this one is called by benches/run.
+        // `cargo bench` calls every bench without arguments; this one is called by benches/ingest.
         println!("raw_consumer BROKERS TOPIC");
         return;
     };

@@ -32,10 +32,8 @@ impl Producer {
 
     /// Queues one event, waiting while the queue is full.
     pub fn send(&self, event: &Event) -> Result<()> {
-        let mut record = BaseRecord::to(event.topic)
-            .key(event.key.as_bytes())
-            .payload(event.value.as_slice())
-            .timestamp(event.timestamp_ms);
+        // Kafka's time is when it is sent: with that of the event, retention would take most of the stream away at once.
+        let mut record = BaseRecord::to(event.topic).key(event.key.as_bytes()).payload(event.value.as_slice());
         loop {
             match self.client.send(record) {
                 Ok(()) => return Ok(()),

@@ -234,3 +234,97 @@ impl Buffer {
         taken
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::Int64Type;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::contracts;
+    use crate::ingest::feed::Kind;
+
+    struct Sent<'a> {
+        offset: i64,
+        payload: Option<&'a [u8]>,
+    }
+
+    impl Message for Sent<'_> {
+        fn kind(&self) -> Kind {
+            Kind::Record
+        }
+
+        fn topic_handle(&self) -> usize {
+            0
+        }
+
+        fn topic(&self) -> &str {
+            "t"
+        }
+
+        fn partition(&self) -> i32 {
+            0
+        }
+
+        fn offset(&self) -> i64 {
+            self.offset
+        }
+
+        fn timestamp_ms(&self) -> Option<i64> {
+            None
+        }
+
+        fn key(&self) -> Option<&[u8]> {
+            None
+        }
+
+        fn payload(&self) -> Option<&[u8]> {
+            self.payload
+        }
+    }
+
+    fn payloads() -> impl Strategy<Value = Vec<Option<Vec<u8>>>> {
+        let payload = prop_oneof![
+            1 => Just(None),
+            4 => prop::collection::vec(any::<u8>(), 0..40).prop_map(Some),
+            4 => "[{}\\[\\]\":,ntruefals0-9.eE ]{0,24}".prop_map(|text| Some(text.into_bytes())),
+            4 => (any::<i64>(), "[a-z]{0,3}")
+                .prop_map(|(n, key)| Some(format!("{{\"n\": {n}, \"{key}\": [1]}}").into_bytes())),
+        ];
+        prop::collection::vec(payload, 1..20)
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_row_or_a_rejected_row_with_these_very_bytes(payloads in payloads()) {
+            let ddl = "CREATE TABLE t (n BIGINT NOT NULL, s STRUCT<d: DATE>) WITH (topic = 't', format = 'json');";
+            let contract = contracts::parse("t.sql", ddl).unwrap();
+            let mut buffer = Buffer::new("t", &contract);
+            buffer.take_over(0, Marks::default(), 0, false);
+            for (offset, payload) in (0..).zip(&payloads) {
+                buffer.push(&Sent { offset, payload: payload.as_deref() });
+            }
+            let records: Vec<(i64, &Vec<u8>)> =
+                (0..).zip(&payloads).filter_map(|(offset, payload)| Some((offset, payload.as_ref()?))).collect();
+            let taken = buffer.take_chunk(runtime::utc_now()).unwrap();
+            prop_assert_eq!(taken.as_ref().map_or(0, RecordBatch::num_rows), records.len());
+            let tombstones = (payloads.len() - records.len()) as i64;
+            let progress = &buffer.partitions[&0].marks;
+            prop_assert_eq!((progress.next, progress.tombstones), (Some(payloads.len() as i64), tombstones));
+            let Some(batch) = taken else { return Ok(()) };
+            let column = |name: &str| batch.column_by_name(name).unwrap();
+            let (errors, raw) = (column("_error").as_string::<i32>(), column("_raw").as_binary::<i32>());
+            for (row, (offset, payload)) in records.into_iter().enumerate() {
+                prop_assert_eq!(column("_offset").as_primitive::<Int64Type>().value(row), offset);
+                prop_assert_eq!(errors.is_null(row), raw.is_null(row));
+                // A row has the column that may not be null, and a rejected one has none of the contract's.
+                prop_assert_eq!(errors.is_null(row), column("n").is_valid(row));
+                if errors.is_valid(row) {
+                    prop_assert_eq!(raw.value(row), &payload[..]);
+                    prop_assert!(column("s").is_null(row) && column("_extra").is_null(row));
+                }
+            }
+        }
+    }
+}

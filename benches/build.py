@@ -1,52 +1,23 @@
-"""Ingest beside a raw consumer, and the build beside DuckDB running the same SQL on the same files.
+"""The build beside DuckDB running the same SQL on the same files.
 
-    bench.py MEDALLION RAW_CONSUMER RECORDS
+    build.py MEDALLION RECORDS
 
-Called by benches/run, which starts the broker and names it in MEDALLION_TEST_KAFKA.
+Called by benches/build, which starts the broker and names it in MEDALLION_TEST_KAFKA.
 """
 
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 
 import duckdb
-from confluent_kafka.admin import AdminClient, NewTopic
 from deltalake import DeltaTable
+from measure import TOPIC, environment, folder, make_topic, timed
 
-MEDALLION, RAW, RECORDS = sys.argv[1], sys.argv[2], int(sys.argv[3])
-BROKER = os.environ["MEDALLION_TEST_KAFKA"]
-ROUNDS = 3
-TOPIC = "call_events"
+MEDALLION, RECORDS = sys.argv[1], int(sys.argv[2])
 MODELS = ["silver_calls", "silver_customer_history", "dim_customers", "dim_towers", "fact_calls"]
-
-folder = tempfile.mkdtemp(prefix="medallion-bench.")
-environment = dict(
-    os.environ,
-    MEDALLION_KAFKA__BROKERS=BROKER,
-    MEDALLION_PII_KEY="bench-key-bench-key-bench-key-00",
-    MEDALLION_INGEST__METRICS_ADDRESS="127.0.0.1:0",
-)
-
-
-def timed(*command, **options):
-    """Wall seconds, CPU seconds and peak resident megabytes of one finished process."""
-    began = time.monotonic()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, **options)
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.monotonic() - began
-    if status != 0:
-        sys.exit(f"{' '.join(command)} failed")
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
-
-
-def middle(values):
-    ordered = sorted(values)
-    return ordered[len(ordered) // 2]
 
 
 def in_duckdb(sql):
@@ -56,23 +27,11 @@ def in_duckdb(sql):
 
 
 def ingest():
-    # The client has to outlive the answer.
-    admin = AdminClient({"bootstrap.servers": BROKER})
-    admin.create_topics([NewTopic(TOPIC, 8, 1)])[TOPIC].result()
-    timed(MEDALLION, "generate", "--topic", TOPIC, "--events", str(RECORDS), "--customers", "20000", "--crm", f"{folder}/crm")
-    raws, ours = [], []
-    for number in range(ROUNDS):
-        raws.append(timed(RAW, BROKER, TOPIC))
-        environment["MEDALLION_KAFKA__GROUP"] = f"bench-{number}"
-        lake = f"{folder}/lake-{number}"
-        ours.append(timed(MEDALLION, "ingest", "-q", "--topics", TOPIC, "--until-caught-up", "--lake", lake))
-    print(f"\ningest of {RECORDS:,} calls, 8 partitions, median of {ROUNDS} rounds\n")
-    print("| | records/s | CPU-seconds per million | peak MB |\n|---|---|---|---|")
-    for name, rounds in (("raw consumer", raws), ("medallion ingest", ours)):
-        wall, cpu, peak = (middle(r[i] for r in rounds) for i in range(3))
-        print(f"| {name} | {RECORDS / wall:,.0f} | {cpu * 1e6 / RECORDS:.2f} | {peak:,.0f} |")
-    print(f"\nwall time, ingest over raw consumer: {middle(o[0] / r[0] for o, r in zip(ours, raws)):.2f}")
-    return f"{folder}/lake-0"
+    make_topic()
+    timed(MEDALLION, "generate", "-q", "--topic", TOPIC, "--events", str(RECORDS), "--customers", "20000", "--crm", f"{folder}/crm")
+    lake = f"{folder}/lake"
+    timed(MEDALLION, "ingest", "-q", "--topics", TOPIC, "--until-caught-up", "--lake", lake)
+    return lake
 
 
 def build(lake):
@@ -116,7 +75,4 @@ def build(lake):
     print(f"the whole command: {plain[0]:.1f} s, {plain[1]:.1f} CPU-seconds, peak {plain[2]:,.0f} MB")
 
 
-try:
-    build(ingest())
-finally:
-    shutil.rmtree(folder)
+build(ingest())
