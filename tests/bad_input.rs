@@ -7,27 +7,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::world::World;
 use crate::world::broker::Broker;
+use crate::world::{World, project};
 
 /// Nothing listens there: the port is reserved and nobody's.
 const NOWHERE: &str = "127.0.0.1:1";
-
-/// A world with a dbt project of its own.
-fn project(files: &[(&str, &str)]) -> World {
-    let world = World::new();
-    world.write(
-        "project/dbt_project.yml",
-        "name: tiny\nversion: '1.0'\nprofile: tiny\nmodels: {tiny: {+schema: gold, +materialized: table}}\n",
-    );
-    let names = "{% macro generate_schema_name(custom, node) %}{{ custom or 'gold' }}{% endmacro %}";
-    world.write("project/macros/names.sql", names);
-    for (name, text) in files {
-        world.write(&format!("project/{name}"), text);
-    }
-    let folder = world.path("project").display().to_string();
-    world.with("MEDALLION_BUILD__PROJECT", &folder)
-}
 
 /// A world whose one topic is `events`, and a broker that has it.
 fn events() -> (World, Broker) {

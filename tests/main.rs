@@ -16,5 +16,6 @@ mod registry;
 mod rooms;
 mod scd2;
 mod shell;
+mod strategies;
 mod trouble;
 mod world;

@@ -8,7 +8,7 @@ use crate::engine::sql::{self, Text};
 use crate::engine::stage::stage;
 use crate::error::{Error, Result};
 use crate::lake::{Snapshot, Table};
-use crate::models::{Compiled, Materialized, Node, NodeKind};
+use crate::models::{Compiled, Materialized, Node, NodeKind, Strategy};
 
 impl Build<'_> {
     pub(super) async fn stage_full(
@@ -38,22 +38,11 @@ impl Build<'_> {
 }
 
 fn ensure_supported(node: &Node) -> Result<()> {
-    if !node.config.partition_by.is_empty() {
+    let config = &node.config;
+    let overwrites = config.materialized == Materialized::Incremental && config.strategy == Strategy::InsertOverwrite;
+    if !config.partition_by.is_empty() && !overwrites {
         return Err(Error::input(format!("{}: `partition_by` is not supported yet", node.path))
             .hint("files are skipped by their statistics; leave it out"));
-    }
-    if node.config.materialized == Materialized::Incremental {
-        match node.config.incremental_strategy.as_deref() {
-            Some("changes") => {}
-            other => {
-                let name = other.unwrap_or("merge");
-                return Err(Error::input(format!(
-                    "{}: the incremental strategy `{name}` is not supported yet",
-                    node.path
-                ))
-                .hint("use incremental_strategy='changes' with recompute_by"));
-            }
-        }
     }
     Ok(())
 }

@@ -12,8 +12,10 @@ mod inputs;
 mod plan;
 mod publish;
 mod release;
+mod replace;
 mod report;
 mod seed;
+mod strategy;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -299,11 +301,13 @@ impl<'a> Build<'a> {
     }
 
     fn compile(&self, node: &Node) -> Result<Compiled> {
-        let run = RunContext {
-            is_incremental: false,
-            invocation_id: self.id.to_string(),
-            full_refresh: self.options.full_refresh,
-        };
+        self.compile_as(node, false)
+    }
+
+    /// The SQL for a table that is there and is added to, or for all of its rows.
+    fn compile_as(&self, node: &Node, is_incremental: bool) -> Result<Compiled> {
+        let run =
+            RunContext { is_incremental, invocation_id: self.id.to_string(), full_refresh: self.options.full_refresh };
         self.project.compile(&node.unique_id, &run)
     }
 

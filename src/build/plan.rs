@@ -8,7 +8,7 @@ use super::inputs::{self, Cursor, Input};
 use crate::engine::changes::{Difference, difference};
 use crate::error::Result;
 use crate::lake::{DataFile, Snapshot, TableName};
-use crate::models::{Compiled, Materialized, Node};
+use crate::models::{Compiled, Materialized, Node, Strategy};
 
 /// Touched keys are held in memory. Beyond this many changed rows, all of the model is built, which spills.
 const MOST_CHANGED_ROWS: u64 = 5_000_000;
@@ -20,6 +20,8 @@ pub enum Plan {
         reason: String,
     },
     Increment(Vec<Touch>),
+    /// The rows that the model's own query gives for a table that is there.
+    Addition(Strategy),
 }
 
 /// An input that changed, and how its changes touch the target.
@@ -59,8 +61,14 @@ impl Build<'_> {
     ) -> Result<Plan> {
         let full = |reason: String| Ok(Plan::Full { reason });
         let Some(published) = published else { return full("it was never built".into()) };
-        if self.options.full_refresh {
-            return full("--full-refresh".into());
+        if node.config.full_refresh.unwrap_or(self.options.full_refresh) {
+            return full("a full refresh".into());
+        }
+        if node.config.materialized == Materialized::Incremental && node.config.strategy != Strategy::Changes {
+            // What the table holds may be more than the inputs have by now, also when the code changed.
+            let stands = log.get(inputs::CODE) == Some(&inputs::code_mark(&compiled.code_hash).version)
+                && self.inputs_of(node).tables.iter().all(|(t, now)| Cursor::recorded(log, t) == Some(*now));
+            return Ok(if stands { Plan::Fresh } else { Plan::Addition(node.config.strategy) });
         }
         if log.get(inputs::CODE) != Some(&inputs::code_mark(&compiled.code_hash).version) {
             return full("its code, a macro, a variable or its configuration changed".into());
@@ -80,8 +88,7 @@ impl Build<'_> {
         if changed.is_empty() {
             return Ok(Plan::Fresh);
         }
-        let by_changes = node.config.materialized == Materialized::Incremental
-            && node.config.incremental_strategy.as_deref() == Some("changes");
+        let by_changes = node.config.materialized == Materialized::Incremental;
         let mut touches = Vec::new();
         for (table, before, cursor) in changed {
             let Some(before) = before else { return full(format!("it reads {table} for the first time")) };

@@ -135,6 +135,11 @@ impl Build<'_> {
                 let Some(published) = &published else { return Err(Error::bug("an increment without a table")) };
                 (self.stage_increment(node, compiled, &table, published, &touches).await?, String::new())
             }
+            Plan::Addition(strategy) => {
+                let Some(published) = &published else { return Err(Error::bug("an addition without a table")) };
+                let compiled = self.compile_as(node, true)?;
+                (self.stage_strategy(node, &compiled, &table, published, strategy).await?, String::new())
+            }
         };
         let staged: Vec<String> = candidate.adds.iter().map(|a| a.path.clone()).collect();
         let marks = self.marks(node, compiled, &tests_code);

@@ -31,6 +31,25 @@ pub enum Materialized {
     Ephemeral,
 }
 
+/// How the rows of an incremental model come into its table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    Append,
+    Merge,
+    DeleteInsert,
+    InsertOverwrite,
+    Changes,
+}
+
+/// What an incremental model does when its query has other columns than its table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SchemaChange {
+    Ignore,
+    Fail,
+    AppendNewColumns,
+    SyncAllColumns,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
     Error,
@@ -47,13 +66,21 @@ pub struct NodeConfig {
     /// The name of the relation, as the macro `generate_alias_name` has it.
     pub alias: String,
     pub unique_key: Vec<String>,
-    pub incremental_strategy: Option<String>,
+    /// For an incremental model.
+    pub strategy: Strategy,
     /// The columns whose values say which rows a change touches; for the strategy `changes`.
     pub recompute_by: Vec<String>,
     /// By input, spelled as its ref or as `source.table`: the target's columns, each with the input's column.
     pub inputs: BTreeMap<String, BTreeMap<String, String>>,
+    /// The columns that tell which rows `insert_overwrite` replaces.
     pub partition_by: Vec<String>,
-    pub on_schema_change: String,
+    pub on_schema_change: SchemaChange,
+    /// If any, the only columns that a merge changes in a row that is there.
+    pub merge_update_columns: Vec<String>,
+    /// The columns that a merge leaves alone in a row that is there.
+    pub merge_exclude_columns: Vec<String>,
+    /// Whether to build from all rows, whatever the command line says.
+    pub full_refresh: Option<bool>,
     pub tags: Vec<String>,
     pub meta: Map<String, Value>,
     /// How a seed's file is to be read.
@@ -98,6 +125,9 @@ const MODEL: &[(&str, Shape)] = &[
     ("recompute_by", Shape::Texts),
     ("inputs", Shape::Inputs),
     ("partition_by", Shape::Texts),
+    ("merge_update_columns", Shape::Texts),
+    ("merge_exclude_columns", Shape::Texts),
+    ("full_refresh", Shape::Flag),
     ("on_schema_change", Shape::OneOf(&["ignore", "fail", "append_new_columns", "sync_all_columns"])),
     ("tags", Shape::Texts),
     ("meta", Shape::Map),
@@ -136,13 +166,10 @@ const UNSUPPORTED: &[&str] = &[
     "database",
     "docs",
     "event_time",
-    "full_refresh",
     "grants",
     "group",
     "incremental_predicates",
     "lookback",
-    "merge_exclude_columns",
-    "merge_update_columns",
     "packages",
     "persist_docs",
     "post-hook",
@@ -302,18 +329,37 @@ impl NodeConfig {
             Some("ephemeral") => Materialized::Ephemeral,
             _ => Materialized::Table,
         };
+        let unique_key = get_texts("unique_key");
+        let strategy = match given.get("incremental_strategy").and_then(Value::as_str) {
+            Some("changes") => Strategy::Changes,
+            Some("delete+insert") => Strategy::DeleteInsert,
+            Some("insert_overwrite") => Strategy::InsertOverwrite,
+            // Where nothing tells rows apart, a merge adds them all.
+            Some("append") => Strategy::Append,
+            _ if unique_key.is_empty() => Strategy::Append,
+            _ => Strategy::Merge,
+        };
+        let on_schema_change = match given.get("on_schema_change").and_then(Value::as_str) {
+            Some("fail") => SchemaChange::Fail,
+            Some("append_new_columns") => SchemaChange::AppendNewColumns,
+            Some("sync_all_columns") => SchemaChange::SyncAllColumns,
+            _ => SchemaChange::Ignore,
+        };
         let inputs = given.get("inputs").and_then(Value::as_object).into_iter().flatten();
         let config = NodeConfig {
             enabled: is_enabled(&given),
             materialized,
             schema,
             alias,
-            unique_key: get_texts("unique_key"),
-            incremental_strategy: text(&given, "incremental_strategy"),
+            unique_key,
+            strategy,
             recompute_by: get_texts("recompute_by"),
             inputs: inputs.map(|(input, columns)| (input.clone(), text_map(columns))).collect(),
             partition_by: get_texts("partition_by"),
-            on_schema_change: text(&given, "on_schema_change").unwrap_or_else(|| "ignore".to_owned()),
+            on_schema_change,
+            merge_update_columns: get_texts("merge_update_columns"),
+            merge_exclude_columns: get_texts("merge_exclude_columns"),
+            full_refresh: given.get("full_refresh").and_then(Value::as_bool),
             tags: get_texts("tags"),
             meta: given.get("meta").and_then(Value::as_object).cloned().unwrap_or_default(),
             delimiter: text(&given, "delimiter").unwrap_or_else(|| ",".to_owned()),
@@ -336,7 +382,7 @@ impl NodeConfig {
         if self.materialized != Materialized::Incremental {
             return Ok(());
         }
-        match self.incremental_strategy.as_deref() {
+        match text(&self.given, "incremental_strategy").as_deref() {
             Some("changes") if self.recompute_by.is_empty() => Err(Problem::new(
                 "the incremental strategy `changes` needs `recompute_by`",
             )
@@ -351,7 +397,23 @@ impl NodeConfig {
             Some("delete+insert") if self.unique_key.is_empty() => {
                 Err(Problem::new("the incremental strategy `delete+insert` needs `unique_key`"))
             }
+            _ if !self.merge_update_columns.is_empty() && !self.merge_exclude_columns.is_empty() => {
+                Err(Problem::new("`merge_update_columns` and `merge_exclude_columns` exclude each other"))
+            }
             _ => Ok(()),
+        }
+    }
+
+    /// Whether a merge leaves columns of a row that is there as they are.
+    pub fn merges_in_part(&self) -> bool {
+        !self.merge_update_columns.is_empty() || !self.merge_exclude_columns.is_empty()
+    }
+
+    pub fn updates_on_merge(&self, column: &str) -> bool {
+        let among = |columns: &[String]| columns.iter().any(|c| c == column);
+        match self.merge_update_columns.is_empty() {
+            true => !among(&self.merge_exclude_columns),
+            false => among(&self.merge_update_columns) || among(&self.unique_key),
         }
     }
 
@@ -360,7 +422,7 @@ impl NodeConfig {
         serde_json::json!({
             "materialized": format!("{:?}", self.materialized),
             "unique_key": self.unique_key,
-            "incremental_strategy": self.incremental_strategy,
+            "strategy": format!("{:?}", self.strategy),
             "recompute_by": self.recompute_by,
             "inputs": self.inputs,
             "partition_by": self.partition_by,

@@ -42,7 +42,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 pub use compile::Compiled;
-pub use config::{Materialized, NodeConfig, Severity, TestConfig};
+pub use config::{Materialized, NodeConfig, SchemaChange, Severity, Strategy, TestConfig};
 pub use load::load;
 pub use node::{GenericTest, Node, NodeKind, Source, Test};
 pub use profile::Target;

@@ -36,6 +36,22 @@ pub struct Ended {
     pub err: String,
 }
 
+/// A world with a dbt project of its own, whose tables are in `gold`.
+pub fn project(files: &[(&str, &str)]) -> World {
+    let world = World::new();
+    world.write(
+        "project/dbt_project.yml",
+        "name: tiny\nversion: '1.0'\nprofile: tiny\nmodels: {tiny: {+schema: gold, +materialized: table}}\n",
+    );
+    let names = "{% macro generate_schema_name(custom, node) %}{{ custom or 'gold' }}{% endmacro %}";
+    world.write("project/macros/names.sql", names);
+    for (name, text) in files {
+        world.write(&format!("project/{name}"), text);
+    }
+    let folder = world.path("project").display().to_string();
+    world.with("MEDALLION_BUILD__PROJECT", &folder)
+}
+
 impl World {
     /// A world whose lake is an empty folder.
     pub fn new() -> World {

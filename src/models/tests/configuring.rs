@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::{Files, model, says};
-use crate::models::{Materialized, NodeConfig};
+use crate::models::{Materialized, NodeConfig, SchemaChange};
 
 fn config(files: &Files) -> NodeConfig {
     files.load().nodes["model.shop.m"].config.clone()
@@ -18,7 +18,7 @@ fn the_file_wins_over_yaml_over_the_project_and_nearer_folders_over_farther() {
         .with("models/p.yml", "models: [{name: m, config: {alias: yaml, materialized: view}}]");
     let config = config(&files);
     assert_eq!((config.alias.as_str(), config.schema.as_str()), ("file", "main_silver"));
-    assert_eq!((config.materialized, config.on_schema_change.as_str()), (Materialized::View, "fail"));
+    assert_eq!((config.materialized, config.on_schema_change), (Materialized::View, SchemaChange::Fail));
 }
 
 #[test]
