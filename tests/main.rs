@@ -18,4 +18,5 @@ mod scd2;
 mod shell;
 mod strategies;
 mod trouble;
+mod verbs;
 mod world;

@@ -69,6 +69,20 @@ impl Build<'_> {
         Ok(())
     }
 
+    /// The tests of a node that is not to be built are of what is published.
+    pub(super) async fn test_adopted(&mut self, node: &Node, tests: &[&Node]) -> Result<()> {
+        match self.broken.get(&node.unique_id).cloned() {
+            None => self.run_tests(tests).await.map(|_| ()),
+            Some(reason) => {
+                // Whoever asked for the tests alone asked for these.
+                let asked = self.options.kinds == Some(&[NodeKind::Test]);
+                let status = if asked { Status::Error(Kind::Failed) } else { Status::Skipped };
+                self.results.extend(tests.iter().map(|test| NodeResult::of(test, status, &reason)));
+                Ok(())
+            }
+        }
+    }
+
     /// Runs tests on what the catalogue shows now and counts those that failed.
     pub(super) async fn run_tests(&mut self, tests: &[&Node]) -> Result<usize> {
         let mut failed = 0;

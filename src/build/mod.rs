@@ -10,6 +10,7 @@ mod full;
 mod incremental;
 mod inputs;
 mod plan;
+mod preview;
 mod publish;
 mod release;
 mod replace;
@@ -27,6 +28,7 @@ use datafusion::datasource::{MemTable, ViewTable};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+pub use self::preview::preview;
 pub use self::report::{NodeResult, Released, Status, Summary, write_run_results};
 use crate::contracts::Contract;
 use crate::engine::catalog::Catalog;
@@ -48,6 +50,10 @@ pub struct Options {
     pub layer: Option<String>,
     pub full_refresh: bool,
     pub fail_fast: bool,
+    /// Of what is selected, only nodes of these kinds.
+    pub kinds: Option<&'static [NodeKind]>,
+    /// Just these, by unique id, whatever else is said of which.
+    pub nodes: Option<BTreeSet<String>>,
 }
 
 /// Builds what is stale, and calls `done` after each node.
@@ -101,6 +107,17 @@ async fn released<'a>(
 }
 
 fn selection(project: &Project, options: &Options) -> Result<BTreeSet<String>> {
+    let mut chosen = match &options.nodes {
+        Some(nodes) => nodes.clone(),
+        None => asked_for(project, options)?,
+    };
+    if let Some(kinds) = options.kinds {
+        chosen.retain(|id| project.nodes.get(id).is_some_and(|n| kinds.contains(&n.kind)));
+    }
+    Ok(chosen)
+}
+
+fn asked_for(project: &Project, options: &Options) -> Result<BTreeSet<String>> {
     let mut select = options.select.clone();
     if let Some(layer) = &options.layer {
         let schemas: BTreeSet<&str> =
@@ -223,6 +240,7 @@ impl<'a> Build<'a> {
             let before = self.results.len();
             if !selected.contains(&node.unique_id) {
                 self.adopt(node).await?;
+                self.test_adopted(node, &tests).await?;
             } else if !self.node_unless(node, &tests, &mut stop).await? {
                 self.interrupted = true;
                 self.skip_rest(&order, selected, "the build was told to stop");

@@ -1,67 +1,95 @@
-//! `medallion build`
-
-use std::path::PathBuf;
+//! `medallion build`, and the verbs of dbt that do part of it: `run`, `seed` and `test`.
 
 use chrono::{DateTime, Utc};
 use clap::Args;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
+use super::project::{Chosen, ProjectArguments};
 use super::{World, grouped, stop_signal};
 use crate::build::{self, NodeResult, Options, Status, Summary, write_run_results};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
-use crate::models::{self, NodeKind, Project};
+use crate::models::{NodeKind, Project};
 
 #[derive(Args)]
 pub struct Arguments {
     /// Bring this schema up to date, with whatever above it is stale
     #[arg(long, value_name = "SCHEMA")]
     layer: Option<String>,
-    /// Only these nodes, in dbt's selector language
-    #[arg(short, long, num_args = 1.., value_name = "SELECTOR")]
-    select: Vec<String>,
-    /// All but these
-    #[arg(long, num_args = 1.., value_name = "SELECTOR")]
-    exclude: Vec<String>,
+    #[command(flatten)]
+    chosen: Chosen,
     /// Build every selected model from all of its inputs' rows
     #[arg(long)]
     full_refresh: bool,
     /// Stop at the first failure
     #[arg(short = 'x', long)]
     fail_fast: bool,
-    /// Variables as YAML or JSON, over those of the project
-    #[arg(long, value_name = "YAML")]
-    vars: Option<String>,
-    /// The dbt project
-    #[arg(long, value_name = "DIR")]
-    project_dir: Option<PathBuf>,
-    /// The target of the profile
-    #[arg(short, long)]
-    target: Option<String>,
+    #[command(flatten)]
+    at: ProjectArguments,
 }
 
-pub async fn run(world: &World, arguments: Arguments) -> Result<()> {
-    let now = Utc::now();
-    let folder = arguments.project_dir.clone().unwrap_or_else(|| world.config.build.project.clone());
-    let options = models::Options {
-        vars: parse_vars(arguments.vars.as_deref())?,
-        target: arguments.target.clone(),
-        run_started_at: now,
-        full_refresh: arguments.full_refresh,
-    };
-    let project = models::load(&folder, &options)?;
-    project.warnings.iter().for_each(|w| tracing::warn!("{w}"));
+/// What dbt calls it when only some kinds of nodes are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    Build,
+    Run,
+    Seed,
+    Test,
+}
+
+impl Verb {
+    const ALL: [Verb; 4] = [Verb::Build, Verb::Run, Verb::Seed, Verb::Test];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Verb::Build => "build",
+            Verb::Run => "run",
+            Verb::Seed => "seed",
+            Verb::Test => "test",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Verb> {
+        Verb::ALL.into_iter().find(|verb| verb.name() == name)
+    }
+
+    pub fn kinds(self) -> Option<&'static [NodeKind]> {
+        match self {
+            Verb::Build => None,
+            Verb::Run => Some(&[NodeKind::Model]),
+            Verb::Seed => Some(&[NodeKind::Seed]),
+            Verb::Test => Some(&[NodeKind::Test]),
+        }
+    }
+}
+
+pub async fn run(world: &World, verb: Verb, arguments: Arguments) -> Result<()> {
+    let project = arguments.at.load(world, arguments.full_refresh)?;
     let options = Options {
-        select: arguments.select.clone(),
-        exclude: arguments.exclude.clone(),
+        select: arguments.chosen.select.clone(),
+        exclude: arguments.chosen.exclude.clone(),
         layer: arguments.layer.clone(),
         full_refresh: arguments.full_refresh,
         fail_fast: arguments.fail_fast,
+        kinds: verb.kinds(),
+        nodes: None,
     };
+    let said = json!({
+        "which": verb.name(),
+        "select": arguments.chosen.select,
+        "exclude": arguments.chosen.exclude,
+        "vars": arguments.at.vars_as_given(),
+        "full_refresh": arguments.full_refresh,
+    });
+    run_with(world, &project, &options, said).await
+}
+
+/// Builds, tells how it went, and keeps it for tools and for `retry`; `said` is how it was asked for.
+pub async fn run_with(world: &World, project: &Project, options: &Options, said: Value) -> Result<()> {
     let stop = stop_signal("giving up what is not published yet, and leaving")?;
-    let summary = execute(world, &project, &options, now, stop, &mut |result| report(result, world.quiet)).await?;
-    let said = json!({ "which": "build", "select": arguments.select, "exclude": arguments.exclude, "vars": options_vars(&arguments) });
+    let mut report = |result: &NodeResult| report(result, world.quiet);
+    let summary = execute(world, project, options, Utc::now(), stop, &mut report).await?;
     let said = match said {
         Value::Object(map) => map,
         _ => Map::new(),
@@ -88,19 +116,6 @@ pub async fn execute(
     let settings = &world.config.build;
     let engine = Engine::new(&lake, settings.memory, settings.threads(), now, world.key()?)?;
     build::run(&engine, project, &world.contracts()?, options, now, stop, done).await
-}
-
-fn options_vars(arguments: &Arguments) -> Value {
-    arguments.vars.as_deref().map_or(Value::Null, Value::from)
-}
-
-fn parse_vars(text: Option<&str>) -> Result<Map<String, Value>> {
-    let Some(text) = text else { return Ok(Map::new()) };
-    match serde_yaml_ng::from_str(text) {
-        Ok(Value::Object(vars)) => Ok(vars),
-        Ok(_) => Err(Error::input("--vars takes a mapping, such as '{as_of: 2026-01-31}'")),
-        Err(e) => Err(Error::input("--vars is not YAML").because(e)),
-    }
 }
 
 fn report(result: &NodeResult, quiet: bool) {
@@ -142,7 +157,9 @@ pub fn closing(summary: &Summary) -> String {
         Some(r) => format!("release {} stands", r.id),
         None => "no release".to_owned(),
     };
-    let mut said = if summary.changed_nothing() && failed == 0 && skipped == 0 {
+    let mut said = if summary.results.iter().all(|r| r.kind == NodeKind::Test) {
+        format!("{tests} tests: {} passed, {warned} warnings, {failed} failed; {seconds:.1} s", tests - warned - failed)
+    } else if summary.changed_nothing() && failed == 0 && skipped == 0 {
         format!("nothing changed: {fresh} tables are up to date; {release}; {seconds:.1} s")
     } else {
         format!(

@@ -6,6 +6,7 @@ mod demo;
 mod generate;
 mod ingest;
 mod load;
+mod project;
 mod sql;
 mod status;
 mod vacuum;
@@ -21,6 +22,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
+use self::build::Verb;
 use crate::config::Config;
 use crate::contracts::{self, Contract};
 use crate::engine::Engine;
@@ -67,6 +69,31 @@ enum Command {
     Load(load::Arguments),
     /// Models and their tests in graph order, published only when tested
     Build(build::Arguments),
+    /// Models alone, without their tests
+    Run(build::Arguments),
+    /// Seeds alone, without their tests
+    Seed(build::Arguments),
+    /// Tests alone, of what is published
+    Test(build::Arguments),
+    /// What the last run left undone, once more
+    Retry(project::retry::Arguments),
+    /// The SQL of models and tests, into the target folder
+    Compile(project::sql::CompileArguments),
+    /// Some rows of a model's query
+    Show(project::sql::ShowArguments),
+    /// The nodes of the project
+    #[command(visible_alias = "list")]
+    Ls(project::list::Arguments),
+    /// Whether the project can be read
+    Parse(project::list::ParseArguments),
+    /// What the project needs of others
+    Deps(project::folder::FolderArguments),
+    /// Deletes what runs have left in the project's folder
+    Clean(project::folder::FolderArguments),
+    /// What is read from where, and whether the lake answers
+    Debug(project::folder::FolderArguments),
+    /// A new project that builds as it is
+    Init(project::folder::InitArguments),
     /// The SQL shell
     Sql(sql::Arguments),
     /// Tables, lag, builds and the current release
@@ -147,7 +174,19 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Demo(arguments) => demo::run(world, arguments).await,
         Command::Ingest(arguments) => ingest::run(&world, arguments).await,
         Command::Load(arguments) => load::run(&world, arguments).await,
-        Command::Build(arguments) => build::run(&world, arguments).await,
+        Command::Build(arguments) => build::run(&world, Verb::Build, arguments).await,
+        Command::Run(arguments) => build::run(&world, Verb::Run, arguments).await,
+        Command::Seed(arguments) => build::run(&world, Verb::Seed, arguments).await,
+        Command::Test(arguments) => build::run(&world, Verb::Test, arguments).await,
+        Command::Retry(arguments) => project::retry::run(&world, arguments).await,
+        Command::Compile(arguments) => project::sql::compile(&world, &arguments),
+        Command::Show(arguments) => project::sql::show(&world, &arguments).await,
+        Command::Ls(arguments) => project::list::run(&world, &arguments),
+        Command::Parse(arguments) => project::list::parse(&world, &arguments),
+        Command::Deps(arguments) => project::folder::deps(&world, &arguments),
+        Command::Clean(arguments) => project::folder::clean(&world, &arguments),
+        Command::Debug(arguments) => project::folder::debug(&world, &arguments).await,
+        Command::Init(arguments) => project::folder::init(&arguments),
         Command::Sql(arguments) => sql::run(&world, arguments).await,
         Command::Status => status::run(&world).await,
         Command::Verify => verify::run(&world).await,

@@ -46,6 +46,7 @@ pub use config::{Materialized, NodeConfig, SchemaChange, Severity, Strategy, Tes
 pub use load::load;
 pub use node::{GenericTest, Node, NodeKind, Source, Test};
 pub use profile::Target;
+pub use project::{clean_targets, find_root, target_path};
 pub use properties::{Age, ColumnDoc, Freshness, Period};
 pub use relation::Relation;
 

@@ -38,8 +38,8 @@ const KNOWN: [&str; 24] = [
     "clean-targets",
     "flags",
 ];
-const WITHOUT_EFFECT: [&str; 6] =
-    ["require-dbt-version", "asset-paths", "log-path", "packages-install-path", "clean-targets", "flags"];
+const WITHOUT_EFFECT: [&str; 5] = ["require-dbt-version", "asset-paths", "log-path", "packages-install-path", "flags"];
+const TARGET: &str = "target";
 const UNSUPPORTED: [&str; 15] = [
     "on-run-start",
     "on-run-end",
@@ -64,6 +64,23 @@ pub fn find_root(start: &Path) -> Result<PathBuf> {
         Error::input(format!("there is no {FILE} in {} or a folder above it", start.display()))
             .hint("name the folder of a dbt project")
     })
+}
+
+/// The folder for artifacts of the project that `start` lies in.
+pub fn target_path(start: &Path) -> Result<PathBuf> {
+    let root = find_root(start)?;
+    let document = read_document(&root)?;
+    Ok(root.join(document.top().optional_text("target-path")?.unwrap_or_else(|| TARGET.to_owned())))
+}
+
+/// The folders that hold nothing but what runs have made.
+pub fn clean_targets(start: &Path) -> Result<Vec<String>> {
+    let document = read_document(&find_root(start)?)?;
+    let top = document.top();
+    match top.get("clean-targets") {
+        Some(at) => at.texts(),
+        None => Ok(vec![top.optional_text("target-path")?.unwrap_or_else(|| TARGET.to_owned())]),
+    }
 }
 
 pub fn read_document(root: &Path) -> Result<Document> {
@@ -124,7 +141,7 @@ impl ProjectFile {
             snapshot_paths: paths("snapshot-paths", "snapshots")?,
             analysis_paths: paths("analysis-paths", "analyses")?,
             docs_paths: top.get("docs-paths").map_or(Ok(Vec::new()), |at| at.texts())?,
-            target_path: top.optional_text("target-path")?.unwrap_or_else(|| "target".to_owned()),
+            target_path: top.optional_text("target-path")?.unwrap_or_else(|| TARGET.to_owned()),
             models: tree("models", Resource::Model)?,
             seeds: tree("seeds", Resource::Seed)?,
             sources: tree("sources", Resource::Source)?,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use arrow::array::AsArray;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::parser::Statement;
 
 pub use self::output::Format;
@@ -34,6 +34,13 @@ pub struct Shell {
 pub struct Answer {
     pub rows: u64,
     pub elapsed: Duration,
+}
+
+/// Writes the rows of a query to standard output, and tells how many they are.
+pub async fn print(format: Format, frame: DataFrame) -> Result<u64> {
+    let schema = Arc::new(frame.schema().as_arrow().clone());
+    let stream = frame.execute_stream().await.map_err(|e| engine::error("the query failed", e))?;
+    output::write(format, schema, stream).await
 }
 
 impl Shell {
@@ -76,9 +83,7 @@ impl Shell {
         let began = Instant::now();
         let context = self.session().await?;
         let frame = sql::run(&context, source, statement).await?;
-        let schema = Arc::new(frame.schema().as_arrow().clone());
-        let stream = frame.execute_stream().await.map_err(|e| engine::error("the query failed", e))?;
-        let rows = output::write(self.format, schema, stream).await?;
+        let rows = print(self.format, frame).await?;
         Ok(Answer { rows, elapsed: began.elapsed() })
     }
 

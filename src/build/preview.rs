@@ -1,0 +1,52 @@
+//! The query of a model on the tables as they are, built or not.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chrono::Utc;
+use datafusion::prelude::DataFrame;
+
+use super::{Build, Options, at_source};
+use crate::contracts::Contract;
+use crate::engine::sql::{self, Text};
+use crate::engine::{self, Engine};
+use crate::error::{Error, Result};
+use crate::models::{Node, Project};
+
+/// So many rows of a model, computed from its inputs' published tables.
+pub async fn preview(
+    engine: &Engine,
+    project: &Project,
+    contracts: &[Contract],
+    node: &Node,
+    limit: Option<usize>,
+) -> Result<DataFrame> {
+    let options = Options::default();
+    let mut build = Build::new(engine, project, contracts, &options, Utc::now()).await?;
+    let above = ancestors(project, node);
+    for parent in project.order().into_iter().filter(|n| above.contains(n.unique_id.as_str())) {
+        build.adopt(parent).await?;
+        if let Some(reason) = build.broken.get(&parent.unique_id) {
+            let build = format!("medallion build --select +{}", node.name);
+            return Err(Error::input(format!("{}: {reason}", node.path)).hint(build));
+        }
+    }
+    let compiled = build.compile(node)?;
+    let context = engine.session(Arc::new(build.catalog.clone()));
+    let frame = sql::query(&context, Text { file: &node.path, text: &compiled.sql })
+        .await
+        .map_err(|e| at_source(e, node, &compiled))?;
+    frame.limit(0, limit).map_err(|e| engine::error(&format!("showing {}", node.name), e))
+}
+
+fn ancestors<'p>(project: &'p Project, node: &'p Node) -> BTreeSet<&'p str> {
+    let mut found = BTreeSet::new();
+    let mut next: Vec<&str> = node.depends_on.iter().map(String::as_str).collect();
+    while let Some(id) = next.pop() {
+        if found.insert(id) {
+            let parents = project.nodes.get(id).map_or(&[][..], |n| &n.depends_on);
+            next.extend(parents.iter().map(String::as_str));
+        }
+    }
+    found
+}

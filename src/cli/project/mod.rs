@@ -1,0 +1,76 @@
+//! The verbs of dbt that look at a project, or keep its folder in order, and build nothing.
+
+pub mod folder;
+pub mod list;
+pub mod retry;
+pub mod sql;
+
+use std::path::PathBuf;
+
+use chrono::Utc;
+use clap::Args;
+use serde_json::{Map, Value};
+
+use super::World;
+use crate::error::{Error, Result};
+use crate::models::{self, Project};
+
+/// Where a project is, and how it is read.
+#[derive(Args)]
+pub struct ProjectArguments {
+    /// Variables as YAML or JSON, over those of the project
+    #[arg(long, value_name = "YAML")]
+    vars: Option<String>,
+    /// The dbt project
+    #[arg(long, value_name = "DIR")]
+    project_dir: Option<PathBuf>,
+    /// The target of the profile
+    #[arg(short, long)]
+    target: Option<String>,
+}
+
+/// Which of its nodes.
+#[derive(Args)]
+pub struct Chosen {
+    /// Only these nodes, in dbt's selector language
+    #[arg(short, long, num_args = 1.., value_name = "SELECTOR", alias = "models", short_alias = 'm')]
+    pub select: Vec<String>,
+    /// All but these
+    #[arg(long, num_args = 1.., value_name = "SELECTOR")]
+    pub exclude: Vec<String>,
+}
+
+impl ProjectArguments {
+    pub fn folder(&self, world: &World) -> PathBuf {
+        self.project_dir.clone().unwrap_or_else(|| world.config.build.project.clone())
+    }
+
+    pub fn load(&self, world: &World, full_refresh: bool) -> Result<Project> {
+        let options = models::Options {
+            vars: parse_vars(self.vars.as_deref())?,
+            target: self.target.clone(),
+            run_started_at: Utc::now(),
+            full_refresh,
+        };
+        let project = models::load(&self.folder(world), &options)?;
+        project.warnings.iter().for_each(|w| tracing::warn!("{w}"));
+        Ok(project)
+    }
+
+    pub fn vars_as_given(&self) -> Value {
+        self.vars.as_deref().map_or(Value::Null, Value::from)
+    }
+
+    pub fn set_vars(&mut self, vars: Option<String>) {
+        self.vars = self.vars.take().or(vars);
+    }
+}
+
+fn parse_vars(text: Option<&str>) -> Result<Map<String, Value>> {
+    let Some(text) = text else { return Ok(Map::new()) };
+    match serde_yaml_ng::from_str(text) {
+        Ok(Value::Object(vars)) => Ok(vars),
+        Ok(_) => Err(Error::input("--vars takes a mapping, such as '{as_of: 2026-01-31}'")),
+        Err(e) => Err(Error::input("--vars is not YAML").because(e)),
+    }
+}

@@ -1,0 +1,86 @@
+//! `medallion compile` and `medallion show`: the SQL of models, and some of the rows that it gives.
+
+use clap::Args;
+
+use super::{Chosen, ProjectArguments};
+use crate::build;
+use crate::cli::World;
+use crate::error::{Error, Result};
+use crate::models::{Node, NodeKind, Project, RunContext};
+use crate::shell::Format;
+
+#[derive(Args)]
+pub struct CompileArguments {
+    #[command(flatten)]
+    chosen: Chosen,
+    #[command(flatten)]
+    at: ProjectArguments,
+}
+
+#[derive(Args)]
+pub struct ShowArguments {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// So many rows of each; -1 for all of them
+    #[arg(long, default_value_t = 5, allow_negative_numbers = true)]
+    limit: i64,
+    /// table, csv, tsv, json, ndjson or parquet
+    #[arg(long, default_value = "table")]
+    format: String,
+    #[command(flatten)]
+    at: ProjectArguments,
+}
+
+/// The chosen nodes that have SQL.
+fn with_sql<'p>(project: &'p Project, chosen: &Chosen, tests: bool) -> Result<Vec<&'p Node>> {
+    let selected = project.select(&chosen.select, &chosen.exclude)?;
+    let has_sql = |n: &&Node| n.kind == NodeKind::Model || (tests && n.kind == NodeKind::Test);
+    Ok(project.order().into_iter().filter(|n| selected.contains(&n.unique_id)).filter(has_sql).collect())
+}
+
+/// Writes the SQL of each node below the target folder, and prints that of a single model.
+pub fn compile(world: &World, arguments: &CompileArguments) -> Result<()> {
+    let project = arguments.at.load(world, false)?;
+    let nodes = with_sql(&project, &arguments.chosen, true)?;
+    let folder = project.target_path.join("compiled").join(&project.name);
+    for node in &nodes {
+        let sql = project.compile(&node.unique_id, &RunContext::default())?.sql;
+        let path = match node.test.as_ref().and_then(|test| test.generic.as_ref()) {
+            // Several tests stand in one properties file.
+            Some(_) => folder.join(&node.path).join(format!("{}.sql", node.name)),
+            None => folder.join(&node.path),
+        };
+        path.parent()
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .and_then(|()| std::fs::write(&path, &sql))
+            .map_err(|e| Error::outside(format!("cannot write {}", path.display())).because(e))?;
+    }
+    let mut models = nodes.iter().filter(|n| n.kind == NodeKind::Model);
+    match (models.next(), models.next()) {
+        (Some(only), None) => {
+            println!("{}", project.compile(&only.unique_id, &RunContext::default())?.sql.trim());
+        }
+        _ => println!("{} files in {}", nodes.len(), folder.display()),
+    }
+    Ok(())
+}
+
+/// Runs the query of each chosen model on the tables as they are.
+pub async fn show(world: &World, arguments: &ShowArguments) -> Result<()> {
+    if arguments.chosen.select.is_empty() {
+        return Err(Error::input("show wants a model").hint("medallion show --select MODEL"));
+    }
+    let project = arguments.at.load(world, false)?;
+    let format: Format = arguments.format.parse()?;
+    let engine = world.engine()?;
+    engine.lake.ensure_reachable().await?;
+    let limit = usize::try_from(arguments.limit).ok();
+    for node in with_sql(&project, &arguments.chosen, false)? {
+        let frame = build::preview(&engine, &project, &world.contracts()?, node, limit).await?;
+        if format == Format::Table {
+            println!("{}", node.name);
+        }
+        crate::shell::print(format, frame).await?;
+    }
+    Ok(())
+}

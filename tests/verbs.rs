@@ -1,0 +1,136 @@
+//! The verbs that dbt's users type, beside `build`.
+
+use crate::world::{World, project};
+
+/// A seed, a model of it and a model of that, with a test each.
+fn shop() -> World {
+    let tested = |name: &str, column: &str| {
+        format!("  - {{name: {name}, columns: [{{name: {column}, data_tests: [unique]}}]}}\n")
+    };
+    let seeds = format!("seeds:\n{}", tested("payments", "id"));
+    let models = format!("models:\n{}{}", tested("customers", "customer"), tested("totals", "amount"));
+    project(&[
+        ("seeds/payments.csv", "id,customer,amount\n1,ada,12\n2,grace,7\n3,ada,3\n"),
+        ("seeds/payments.yml", &seeds),
+        ("models/customers.sql", "select customer, sum(amount) as amount from {{ ref('payments') }} group by 1"),
+        ("models/totals.sql", "select sum(amount) as amount from {{ ref('customers') }}"),
+        ("models/models.yml", &models),
+    ])
+}
+
+fn statuses(world: &World) -> Vec<String> {
+    let text = std::fs::read_to_string(world.path("project/target/run_results.json")).unwrap();
+    let artifact: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let of = |r: &serde_json::Value| format!("{} {}", r["unique_id"].as_str().unwrap(), r["status"].as_str().unwrap());
+    let mut statuses: Vec<String> = artifact["results"].as_array().unwrap().iter().map(of).collect();
+    statuses.sort();
+    statuses
+}
+
+#[test]
+fn seed_run_and_test_do_their_part_of_a_build_and_no_more() {
+    let world = shop();
+    world.fails(&["test"], 1, &["was never built"]);
+    world.ok(&["seed"]);
+    assert_eq!(statuses(&world), ["seed.tiny.payments success"]);
+    world.ok(&["run"]);
+    assert_eq!(statuses(&world), ["model.tiny.customers success", "model.tiny.totals success"]);
+    assert_eq!(world.count("select amount from gold.totals"), 22);
+    assert!(world.ok(&["test"]).out.contains("3 tests: 3 passed, 0 warnings, 0 failed"));
+    assert_eq!(statuses(&world).len(), 3);
+    assert!(world.ok(&["test", "--select", "customers"]).out.contains("1 tests: 1 passed"));
+}
+
+#[test]
+fn test_tells_what_is_wrong_with_what_was_published_untested() {
+    let world = shop();
+    world.write("project/seeds/payments.csv", "id,customer,amount\n1,ada,12\n1,grace,7\n");
+    world.ok(&["seed"]);
+    world.fails(&["test", "--select", "payments"], 1, &["unique_payments_id", "1 failing rows"]);
+}
+
+#[test]
+fn retry_builds_what_failed_and_what_was_skipped_for_it() {
+    let world = shop();
+    world.write("project/models/customers.sql", "select customer, nothing as amount from {{ ref('payments') }}");
+    world.fails(&["build", "--vars", "{a: 1}"], 2, &["models/customers.sql", "nothing"]);
+    world.write("project/models/customers.sql", "select customer, 1 as amount from {{ ref('payments') }} group by 1");
+    world.ok(&["retry"]);
+    let expected = [
+        "model.tiny.customers success",
+        "model.tiny.totals success",
+        "test.tiny.unique_customers_customer pass",
+        "test.tiny.unique_totals_amount pass",
+    ];
+    assert_eq!(statuses(&world), expected);
+    assert!(world.ok(&["retry"]).out.contains("nothing to retry"));
+    world.ok(&["clean"]);
+    world.fails(&["retry"], 2, &["there is no last run", "run_results.json", "medallion build"]);
+}
+
+#[test]
+fn ls_names_what_is_selected_in_each_form() {
+    let world = shop();
+    let said = |arguments: &[&str]| -> Vec<String> {
+        world.ok(&[&["ls"], arguments].concat()).out.lines().map(str::to_owned).collect()
+    };
+    assert_eq!(said(&["--resource-type", "model", "seed"]), ["tiny.payments", "tiny.customers", "tiny.totals"]);
+    assert_eq!(said(&["--select", "customers", "--output", "name"]), ["customers", "unique_customers_customer"]);
+    assert_eq!(said(&["--select", "totals", "--resource-type", "model", "--output", "path"]), ["models/totals.sql"]);
+    let json = said(&["--select", "totals", "--resource-type", "model", "--output", "json"]);
+    let node: serde_json::Value = serde_json::from_str(&json[0]).unwrap();
+    assert_eq!(node["depends_on"]["nodes"], serde_json::json!(["model.tiny.customers"]));
+    world.fails(&["ls", "--select", "custmers"], 2, &["custmers", "did you mean `customers`?"]);
+}
+
+#[test]
+fn compile_writes_the_sql_and_show_runs_it_on_what_there_is() {
+    let world = shop();
+    let said = world.ok(&["compile", "--select", "totals"]).out;
+    assert_eq!(said.trim(), "select sum(amount) as amount from \"gold\".\"customers\"");
+    let written = world.path("project/target/compiled/tiny/models/totals.sql");
+    assert_eq!(std::fs::read_to_string(written).unwrap().trim(), said.trim());
+    let test = "project/target/compiled/tiny/models/models.yml/unique_customers_customer.sql";
+    world.ok(&["compile"]);
+    assert!(std::fs::read_to_string(world.path(test)).unwrap().contains("having count(*) > 1"));
+
+    world.fails(&["show", "--select", "customers"], 2, &["gold.payments was never built", "medallion build"]);
+    world.ok(&["seed"]);
+    let shown = |limit: &str| {
+        world.ok(&["show", "--select", "customers", "--format", "csv", "--limit", limit]).out.lines().count() - 1
+    };
+    assert_eq!((shown("1"), shown("5"), shown("-1")), (1, 2, 2));
+}
+
+#[test]
+fn clean_deletes_what_runs_left_and_nothing_outside_of_the_project() {
+    let world = shop();
+    world.ok(&["compile"]);
+    world.write("project/old/x", "x");
+    let config = std::fs::read_to_string(world.path("project/dbt_project.yml")).unwrap();
+    world.write("project/dbt_project.yml", &format!("{config}clean-targets: [target, old]\n"));
+    world.ok(&["clean"]);
+    assert!(!world.path("project/target").exists() && !world.path("project/old").exists());
+    assert!(world.path("project/models").exists());
+    world.write("precious/x", "x");
+    std::os::unix::fs::symlink(world.path("precious"), world.path("project/link")).unwrap();
+    for outside in ["../precious", "/etc", ".", "link"] {
+        world.write("project/dbt_project.yml", &format!("{config}clean-targets: ['{outside}']\n"));
+        world.fails(&["clean"], 2, &["clean-targets", outside, "not a folder inside"]);
+    }
+    assert!(world.path("precious/x").exists());
+}
+
+#[test]
+fn a_new_project_builds_as_it_is() {
+    let world = World::new();
+    world.ok(&["init", "shop"]);
+    world.ok(&["build", "--project-dir", "shop"]);
+    assert_eq!(world.count("select payments from main.customers where customer = 'ada'"), 2);
+    world.fails(&["init", "shop"], 2, &["is there already"]);
+    world.fails(&["init", "../up"], 2, &["cannot be the name"]);
+    let said = world.ok(&["debug", "--project-dir", "shop"]).out;
+    assert!(said.contains("project   shop") && said.contains("all is well"), "{said}");
+    assert!(world.ok(&["parse", "--project-dir", "shop"]).out.contains("1 models, 1 seeds, 2 tests"));
+    assert!(world.ok(&["deps", "--project-dir", "shop"]).out.contains("no packages"));
+}
