@@ -312,6 +312,70 @@ fn a_file_that_is_older_than_a_column_is_compacted_with_nulls_in_it() {
 }
 
 #[test]
+fn a_file_that_is_older_than_a_nested_field_is_compacted_by_names_and_not_by_places() {
+    let structs =
+        |names: &[&str]| DataType::Struct(names.iter().map(|name| Field::new(*name, DataType::Int32, true)).collect());
+    // The new field comes before the old one, and in the table's metadata alone.
+    let columns = |names: &[&str]| {
+        let entries = vec![Field::new("key", DataType::Utf8, false), Field::new("value", structs(names), true)];
+        let entries = Field::new("key_value", DataType::Struct(entries.into()), false);
+        Schema::new(vec![
+            Field::new("s", structs(names), true),
+            Field::new("l", DataType::List(Arc::new(Field::new("element", structs(names), true))), true),
+            Field::new("m", DataType::Map(Arc::new(entries), false), true),
+        ])
+    };
+    runtime().block_on(async {
+        let inside = Inside::new();
+        let table = inside.table("bronze.n");
+        let old = Arc::new(columns(&["a"]));
+        for n in 0..8 {
+            let row = json!({ "s": { "a": n }, "l": [{ "a": n }, null], "m": { "k": { "a": n } } });
+            let rows = [row, json!({}), json!({ "s": { "a": null }, "l": [], "m": {} })];
+            let files = crate::world::inside::write(&table, &old, BTreeMap::new(), &rows).await;
+            change(&table, (&old, &[]), &[], files, Vec::new()).await;
+        }
+        let query = "SELECT s IS NULL, s['a'], l[1]['a'], array_length(l), m['k']['a'], map_keys(m) FROM bronze.n";
+        let rows = inside.rows(query).await;
+        let before = table.latest().await.unwrap().unwrap();
+        let wider =
+            Commit::new("ADD COLUMNS").with_metadata(&before.table_id, &columns(&["b", "a"]), &[], &[], None).unwrap();
+        committed(commit(&table, Some(before.version), &wider, PATIENCE).await.unwrap());
+        let done = compact::run(&table, SIZES, later(), &going_on(), &Counters::default()).await.unwrap();
+        assert_eq!((done.commits, table.latest().await.unwrap().unwrap().files.len()), (1, 1));
+        assert_eq!(inside.rows(query).await, rows);
+        let new = "SELECT count(*), count(s['b']), count(l[1]['b']), count(m['k']['b']) FROM bronze.n";
+        assert_eq!(inside.rows(new).await, [["24", "0", "0", "0"]]);
+    });
+}
+
+#[test]
+fn rows_are_read_back_in_batches_that_are_bounded_by_bytes_too() {
+    runtime().block_on(async {
+        let inside = Inside::new();
+        let table = inside.table("bronze.w");
+        let schema =
+            Arc::new(Schema::new(vec![Field::new("n", DataType::Int32, true), Field::new("t", DataType::Utf8, true)]));
+        for (text, smaller) in [("x".repeat(1 << 20), true), ("x".to_owned(), false)] {
+            // In the file the text stands once.
+            let rows: Vec<Value> = (0..100).map(|n| json!({ "n": n, "t": text })).collect();
+            let files = crate::world::inside::write(&table, &schema, BTreeMap::new(), &rows).await;
+            assert!(files[0].size < 1 << 20);
+            change(&table, (&schema, &[]), &[], files.clone(), Vec::new()).await;
+            let snapshot = table.latest().await.unwrap().unwrap();
+            let file = snapshot.files.iter().find(|f| f.path == files[0].path).unwrap();
+            let mut rows = maintenance::reader::open(&table, file, None).await.unwrap();
+            let mut sizes = Vec::new();
+            while let Some(batch) = rows.stream.try_next().await.unwrap() {
+                sizes.push(batch.num_rows());
+            }
+            assert_eq!((sizes.iter().sum::<usize>(), sizes.len() > 2), (100, smaller), "{sizes:?}");
+            assert!(sizes.iter().all(|rows| !smaller || *rows <= 32), "{sizes:?}");
+        }
+    });
+}
+
+#[test]
 fn a_stopped_compaction_leaves_nothing_behind() {
     runtime().block_on(async {
         let mut bronze = Bronze::new().await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use chrono::{DateTime, Utc};
 use deltalake::DeltaTableError;
 use futures::TryStreamExt;
@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
+use super::log::Remove;
 use super::{Table, TableName};
 use crate::error::{Error, Result};
 
@@ -66,6 +67,28 @@ impl DataFile {
         }
         Some(serde_json::from_str::<Counted>(self.stats.as_deref()?).ok()?.records)
     }
+
+    /// NULLs in a column that is not nested, as the log counts them.
+    pub fn nulls(&self, column: &str) -> Option<u64> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Counted {
+            null_count: BTreeMap<String, Value>,
+        }
+        serde_json::from_str::<Counted>(self.stats.as_deref()?).ok()?.null_count.get(column)?.as_u64()
+    }
+
+    /// The action that takes the file out of its table.
+    pub fn removal(&self, at: DateTime<Utc>, data_change: bool) -> Remove {
+        Remove {
+            path: self.path.clone(),
+            data_change,
+            deletion_timestamp: at.timestamp_millis(),
+            extended_file_metadata: true,
+            partition_values: self.partition_values.clone(),
+            size: i64::try_from(self.size).unwrap_or(i64::MAX),
+        }
+    }
 }
 
 impl Snapshot {
@@ -76,6 +99,12 @@ impl Snapshot {
 
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|f| f.size).sum()
+    }
+
+    /// The columns that are in the files: all but the partition columns.
+    pub fn file_schema(&self) -> SchemaRef {
+        let in_files = self.schema.fields().iter().filter(|f| !self.partition_columns.contains(f.name()));
+        Arc::new(Schema::new(in_files.cloned().collect::<Vec<_>>()))
     }
 }
 

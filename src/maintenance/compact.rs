@@ -5,10 +5,9 @@
 //! checks: of two compactions of one file, one is committed and the other's files are deleted.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use tokio::sync::watch;
@@ -17,9 +16,9 @@ use super::plan::{self, Bin, Sizes};
 use super::{Counters, reader};
 use crate::error::{Error, Result};
 use crate::lake::commit::{Commit, Outcome, commit};
-use crate::lake::log::{Add, Remove};
+use crate::lake::log::Add;
 use crate::lake::write::TableWriter;
-use crate::lake::{DataFile, Snapshot, Table};
+use crate::lake::{Snapshot, Table};
 
 /// How long a store may be away before a compaction gives up. Its files are then left to vacuum.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -93,8 +92,8 @@ pub async fn compact(
 ) -> Result<Ended> {
     let Some(adds) = rewrite(table, snapshot, bin, stop).await? else { return Ok(Ended::Stopped) };
     let mut change = Commit::new("OPTIMIZE").parameter("targetSize", target).parameter("files", bin.len());
-    let now = Utc::now().timestamp_millis();
-    change.removes = bin.iter().map(|file| removal(file, now)).collect();
+    let now = Utc::now();
+    change.removes = bin.iter().map(|file| file.removal(now, false)).collect();
     change.adds = adds;
     match commit(table, Some(snapshot.version), &change, PATIENCE).await? {
         Outcome::Committed { version } => {
@@ -106,17 +105,6 @@ pub async fn compact(
             discard(table, change.adds.iter().map(|a| a.path.clone()).collect()).await;
             Ok(Ended::Conflict(why))
         }
-    }
-}
-
-fn removal(file: &DataFile, now: i64) -> Remove {
-    Remove {
-        path: file.path.clone(),
-        data_change: false,
-        deletion_timestamp: now,
-        extended_file_metadata: true,
-        partition_values: file.partition_values.clone(),
-        size: i64::try_from(file.size).unwrap_or(i64::MAX),
     }
 }
 
@@ -135,7 +123,7 @@ async fn rewrite(
     stop: &watch::Receiver<bool>,
 ) -> Result<Option<Vec<Add>>> {
     let Some(first) = bin.first() else { return Err(Error::bug("a compaction of no files")) };
-    let schema = file_schema(snapshot);
+    let schema = snapshot.file_schema();
     // A bin is smaller than two files of the target's size. Were it cut by what the encoder holds, which is an estimate,
     // the pieces might be small again, and compaction would never end.
     let mut writer = TableWriter::new(table, schema.clone(), first.partition_values.clone())?.into_one_file();
@@ -178,7 +166,7 @@ async fn copy(
     let mut expected = 0;
     for file in bin {
         let path = table.path_of(&file.path);
-        let mut rows = reader::open(table, file).await?;
+        let mut rows = reader::open(table, file, None).await?;
         expected += rows.count;
         while let Some(batch) = rows.stream.try_next().await.map_err(|e| reader::failed(&path, e))? {
             if *stop.borrow() {
@@ -194,10 +182,4 @@ async fn copy(
         return Err(Error::bug(format!("a compaction of {expected} rows would write {}", writer.rows())));
     }
     Ok(true)
-}
-
-/// The columns that are in the files.
-fn file_schema(snapshot: &Snapshot) -> SchemaRef {
-    let in_files = snapshot.schema.fields().iter().filter(|f| !snapshot.partition_columns.contains(f.name()));
-    Arc::new(Schema::new(in_files.cloned().collect::<Vec<_>>()))
 }

@@ -9,7 +9,7 @@ pub mod cleanup;
 pub mod compact;
 pub mod keeper;
 pub mod plan;
-mod reader;
+pub mod reader;
 pub mod vacuum;
 
 use std::sync::atomic::{AtomicU64, Ordering};
