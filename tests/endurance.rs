@@ -124,8 +124,14 @@ impl Source {
             marks.extend(mark.to_log(TOPIC, partition as i32));
         }
         let count = rows.len() as u64;
-        let flush =
-            Flush { marks, read_at: Default::default(), next: Vec::new(), rows: count, rejected: 0, bytes: count };
+        let flush = Flush {
+            marks,
+            read_at: Default::default(),
+            next: Vec::new(),
+            rows: count,
+            rejected: Default::default(),
+            bytes: count,
+        };
         (rows, flush)
     }
 }

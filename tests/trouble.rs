@@ -127,12 +127,13 @@ fn the_port_tells_how_ingest_is_doing_and_whether_it_is_ready() {
     let (wired, direct, proxy, topic) = behind_a_wire("port");
     let mut records = numbered(0..300);
     records.push(Record::new("no JSON"));
+    records.push(Record::new("{\"n\": \"many\"}"));
     wired.produce(&topic, &records);
     let daemon = wired.daemon(&["ingest"]);
     wait_until("the port is open", || daemon.said().contains("http://127.0.0.1:"));
     let said = daemon.said();
     let address = said.split("http://").nth(1).unwrap().split("/metrics").next().unwrap().to_owned();
-    wait_until("the records land", || commits(&direct) > 1 && count(&direct) == 301);
+    wait_until("the records land", || commits(&direct) > 1 && count(&direct) == 302);
     let value = |name: &str| {
         let (code, text) = get(&address, "/metrics");
         assert_eq!(code, 200);
@@ -140,7 +141,12 @@ fn the_port_tells_how_ingest_is_doing_and_whether_it_is_ready() {
         lines.map(|l| l.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum::<f64>()
     };
     wait_until("it has caught up", || value("medallion_ingest_rows_total") == 300.0);
-    assert_eq!(value("medallion_ingest_rejected_total"), 1.0);
+    assert_eq!(value("medallion_ingest_rejected_total"), 2.0);
+    let metrics = get(&address, "/metrics").1;
+    for class in ["not_json", "wrong_type"] {
+        let line = format!("medallion_rejected_records_total{{topic=\"{topic}\",class=\"{class}\"}} 1");
+        assert!(metrics.lines().any(|l| l == line), "`{line}` is not in:\n{metrics}");
+    }
     assert!(value("medallion_ingest_commits_total") >= 1.0);
     assert!(value("medallion_ingest_last_commit_age_seconds") < 300.0);
     wait_until("no lag is left", || {

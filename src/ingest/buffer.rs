@@ -18,7 +18,7 @@ use chrono::{DateTime, Utc};
 use super::feed::Message;
 
 use crate::contracts::bronze::readable;
-use crate::contracts::{Contract, Decoder};
+use crate::contracts::{Class, Contract, Decoder};
 use crate::error::{Error, Result};
 use crate::lake::log::Txn;
 use crate::lake::offsets::Marks;
@@ -43,7 +43,8 @@ pub struct Buffer {
 pub struct SinceFlush {
     pub opened: Option<Instant>,
     pub rows: u64,
-    pub rejected: u64,
+    /// Rejected records by what is wrong with them.
+    pub rejected: BTreeMap<Class, u64>,
     pub bytes: u64,
 }
 
@@ -150,7 +151,7 @@ impl Buffer {
                 self.decoder.push_rejected();
                 self.lineage.error.append_value(rejection.to_string());
                 self.lineage.raw.append_value(payload);
-                since.rejected += 1;
+                *since.rejected.entry(rejection.class()).or_default() += 1;
             }
         }
         self.lineage.partition.append_value(message.partition());

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::feed::Partition;
+use crate::contracts::Class;
 use crate::lake::commit::Tally;
 use crate::maintenance;
 
@@ -26,6 +27,8 @@ pub struct TopicMetrics {
     pub table: Mutex<String>,
     pub rows: AtomicU64,
     pub rejected: AtomicU64,
+    /// Rejected records by what was wrong with them.
+    rejected_for: Mutex<BTreeMap<Class, u64>>,
     pub bytes: AtomicU64,
     pub files: AtomicU64,
     pub file_bytes: AtomicU64,
@@ -36,6 +39,20 @@ pub struct TopicMetrics {
     pub last_commit_ms: AtomicI64,
     pub tally: Arc<Tally>,
     pub held: Held,
+}
+
+impl TopicMetrics {
+    pub fn add_rejected(&self, by_class: &BTreeMap<Class, u64>) {
+        self.rejected.fetch_add(by_class.values().sum(), Ordering::Relaxed);
+        let mut all = self.rejected_for.lock().unwrap_or_else(PoisonError::into_inner);
+        for (class, records) in by_class {
+            *all.entry(*class).or_default() += records;
+        }
+    }
+
+    pub fn rejected_by_class(&self) -> BTreeMap<Class, u64> {
+        self.rejected_for.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Bytes that a topic's records hold on their way, by where they are.

@@ -115,9 +115,13 @@ struct Exposition(String);
 
 impl Exposition {
     fn metric(&mut self, name: &str, kind: &str, help: &str, values: impl IntoIterator<Item = (String, f64)>) {
-        let _ = write!(self.0, "# HELP medallion_ingest_{name} {help}\n# TYPE medallion_ingest_{name} {kind}\n");
+        self.family(&format!("medallion_ingest_{name}"), kind, help, values);
+    }
+
+    fn family(&mut self, name: &str, kind: &str, help: &str, values: impl IntoIterator<Item = (String, f64)>) {
+        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
         for (labels, value) in values {
-            let _ = writeln!(self.0, "medallion_ingest_{name}{labels} {value}");
+            let _ = writeln!(self.0, "{name}{labels} {value}");
         }
     }
 }
@@ -141,6 +145,13 @@ fn render(metrics: &Metrics, memory: u64, now_ms: i64) -> String {
     let mut out = Exposition(String::new());
     out.metric("rows_total", "counter", "Records committed as rows.", each(&|t| load(&t.rows)));
     out.metric("rejected_total", "counter", "Records committed as rejected rows.", each(&|t| load(&t.rejected)));
+    let mut rejected = Vec::new();
+    for (name, topic) in &topics {
+        let classes = topic.rejected_by_class().into_iter();
+        rejected.extend(classes.map(|(c, n)| (labels(&[("topic", name), ("class", c.name())]), n as f64)));
+    }
+    let help = "Records committed as rejected rows, by what was wrong with them.";
+    out.family("medallion_rejected_records_total", "counter", help, rejected);
     out.metric("bytes_total", "counter", "Bytes of the values of committed records.", each(&|t| load(&t.bytes)));
     out.metric("commits_total", "counter", "Commits to the table.", each(&|t| load(&t.commits)));
     out.metric("files_total", "counter", "Data files committed.", each(&|t| load(&t.files)));
@@ -209,6 +220,7 @@ mod tests {
     use super::super::feed::Partition;
     use super::super::metrics::Lag;
     use super::*;
+    use crate::contracts::Class;
 
     #[test]
     fn every_metric_has_its_type_and_labels_are_escaped() {
@@ -216,12 +228,18 @@ mod tests {
         let topic = metrics.topic("a\"b");
         "bronze.calls".clone_into(&mut topic.table.lock().unwrap());
         topic.rows.store(7, Ordering::Relaxed);
+        for _ in 0..2 {
+            topic.add_rejected(&BTreeMap::from([(Class::NotJson, 2), (Class::WrongType, 1)]));
+        }
         topic.last_commit_ms.store(1_000, Ordering::Relaxed);
         let partition = Partition { topic: "t".into(), partition: 3 };
         metrics.set_lags(BTreeMap::from([(partition, Lag { records: 12, seconds: 1.5 })]));
         let text = render(&metrics, 1024, 3_500);
         for line in [
             "medallion_ingest_rows_total{topic=\"a\\\"b\",table=\"bronze.calls\"} 7",
+            "medallion_ingest_rejected_total{topic=\"a\\\"b\",table=\"bronze.calls\"} 6",
+            "medallion_rejected_records_total{topic=\"a\\\"b\",class=\"not_json\"} 4",
+            "medallion_rejected_records_total{topic=\"a\\\"b\",class=\"wrong_type\"} 2",
             "medallion_ingest_last_commit_age_seconds{topic=\"a\\\"b\",table=\"bronze.calls\"} 2.5",
             "medallion_ingest_lag_records{topic=\"t\",partition=\"3\"} 12",
             "medallion_ingest_lag_seconds{topic=\"t\",partition=\"3\"} 1.5",

@@ -328,9 +328,9 @@ impl<K: Kafka> Running<'_, K> {
         if !lane.buffer.is_dirty() {
             return Ok(());
         }
-        let since = &lane.buffer.since_flush;
-        let (rows, rejected, bytes) = (since.rows, since.rejected, since.bytes);
-        lane.watch_error_rate(topic, rows, rejected, self.session.config.error_rate_limit)?;
+        let since = &mut lane.buffer.since_flush;
+        let (rows, rejected, bytes) = (since.rows, std::mem::take(&mut since.rejected), since.bytes);
+        lane.watch_error_rate(topic, rows, rejected.values().sum(), self.session.config.error_rate_limit)?;
         let Taken { marks, read_at, next } = lane.buffer.take_marks();
         let next =
             next.into_iter().map(|(partition, n)| (Partition { topic: topic.to_owned(), partition }, n)).collect();

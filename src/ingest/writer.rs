@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::feed::Partition;
 use super::metrics::TopicMetrics;
+use crate::contracts::Class;
 use crate::contracts::bronze::INGEST_DATE;
 use crate::error::{Error, Result};
 use crate::lake::Table;
@@ -37,7 +38,7 @@ pub struct Flush {
     pub read_at: HashMap<String, u64>,
     pub next: Vec<(Partition, i64)>,
     pub rows: u64,
-    pub rejected: u64,
+    pub rejected: BTreeMap<Class, u64>,
     pub bytes: u64,
 }
 
@@ -192,11 +193,12 @@ impl Committer {
     }
 
     async fn commit(&mut self, files: Vec<Add>, flush: Flush) -> Result<Outcome> {
+        let rejected: u64 = flush.rejected.values().sum();
         let mut change = Commit::new("STREAMING UPDATE")
             .parameter("outputMode", "Append")
             .parameter("topic", self.topic.as_str())
             .parameter("rows", flush.rows)
-            .parameter("rejected", flush.rejected);
+            .parameter("rejected", rejected);
         change.tally = self.metrics.tally.clone();
         change.passed = self.passed.clone();
         change.adds = files;
@@ -216,8 +218,8 @@ impl Committer {
             Outcome::Committed { version } => {
                 self.version = version;
                 let metrics = &self.metrics;
-                metrics.rows.fetch_add(flush.rows - flush.rejected, Ordering::Relaxed);
-                metrics.rejected.fetch_add(flush.rejected, Ordering::Relaxed);
+                metrics.rows.fetch_add(flush.rows - rejected, Ordering::Relaxed);
+                metrics.add_rejected(&flush.rejected);
                 metrics.bytes.fetch_add(flush.bytes, Ordering::Relaxed);
                 metrics.files.fetch_add(change.adds.len() as u64, Ordering::Relaxed);
                 let bytes = change.adds.iter().map(|a| u64::try_from(a.size).unwrap_or(0)).sum();
