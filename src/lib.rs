@@ -6,7 +6,7 @@
 //!                  ├─> build     the project's models to Silver and Gold: stage, test, publish, release
 //!                  ├─> shell     SQL for people
 //!                  ├─> generate  synthetic streams
-//!                  └─> care      status, verify
+//!                  └─> care      status, verify, replay
 //!                         │
 //!                         ├─> engine     DataFusion sessions: catalogue, table provider, changes, functions
 //!                         ├─> maintenance  checkpoints, log clean-up, compaction, vacuum: beside whoever writes

@@ -13,6 +13,7 @@ mod load;
 mod outside;
 mod policies;
 mod registry;
+mod replay;
 mod rooms;
 mod scd2;
 mod shell;

@@ -7,6 +7,7 @@ mod generate;
 mod ingest;
 mod load;
 mod project;
+mod replay;
 mod sql;
 mod status;
 mod vacuum;
@@ -100,6 +101,8 @@ enum Command {
     Status,
     /// Proves that nothing is missing and nothing is double
     Verify,
+    /// Decodes rejected rows again under the present contract
+    Replay(replay::Arguments),
     /// Puts small files together, writes checkpoints and shortens logs
     Compact(compact::Arguments),
     /// Deletes files that no version needs any more
@@ -190,6 +193,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Sql(arguments) => sql::run(&world, arguments).await,
         Command::Status => status::run(&world).await,
         Command::Verify => verify::run(&world).await,
+        Command::Replay(arguments) => replay::run(&world, arguments).await,
         Command::Compact(arguments) => compact::run(&world, arguments).await,
         Command::Vacuum(arguments) => vacuum::run(&world, arguments).await,
         Command::Validate => validate::run(&world).await,

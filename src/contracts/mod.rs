@@ -92,6 +92,25 @@ pub enum Format {
     Datum(Encoding, Source),
 }
 
+/// How a file of a batch source is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    Csv,
+    JsonLines,
+}
+
+impl Written {
+    /// What the ending of a file's name says. Most endings say nothing.
+    pub fn by_name(file: &Path) -> Option<Written> {
+        let ending = file.extension()?.to_str()?.to_ascii_lowercase();
+        match ending.as_str() {
+            "csv" => Some(Written::Csv),
+            "json" | "jsonl" | "ndjson" => Some(Written::JsonLines),
+            _ => None,
+        }
+    }
+}
+
 /// What becomes of a JSON value that is of another type than its column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coerce {
@@ -122,6 +141,12 @@ impl Contract {
             Format::Datum(Encoding::Avro | Encoding::Protobuf, Source::Registry(framing)) => Some(*framing),
             _ => None,
         }
+    }
+
+    /// How a file is written: as its name says, or else the contract.
+    pub fn written(&self, file: &Path) -> Written {
+        let otherwise = if self.format == Format::Json { Written::JsonLines } else { Written::Csv };
+        Written::by_name(file).unwrap_or(otherwise)
     }
 
     /// The place of a column in the contract's file, or of the table's name.

@@ -86,6 +86,17 @@ impl Class {
     }
 }
 
+impl Class {
+    pub fn named(name: &str) -> Option<Class> {
+        Class::ALL.into_iter().find(|class| class.name() == name)
+    }
+
+    /// The name of the class in the text of a rejection.
+    pub fn in_text(error: &str) -> &str {
+        error.split([' ', ':']).next().unwrap_or(error)
+    }
+}
+
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -182,10 +193,12 @@ mod tests {
             for message in ["expected int, found \"a: b in c: d\"", "12 in x: y"] {
                 let rejection = Rejection::new(class, message);
                 assert_eq!(read(&rejection.to_string()), (class.name().to_owned(), None));
+                assert_eq!(Class::named(Class::in_text(&rejection.to_string())), Some(class));
                 for column in ["id", "a:b", "größe", "in"] {
                     let of_column = rejection.clone().of(column);
                     let expected = (class.name().to_owned(), Some(column.to_owned()));
                     assert_eq!(read(&of_column.to_string()), expected);
+                    assert_eq!(Class::named(Class::in_text(&of_column.to_string())), Some(class));
                     assert_eq!(read(&of_column.inside("[2]").to_string()), expected);
                 }
             }

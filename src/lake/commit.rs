@@ -35,6 +35,9 @@ pub struct Commit {
     metadata: Option<Value>,
     pub adds: Vec<Add>,
     pub removes: Vec<Remove>,
+    /// What the commit does follows from the files that it takes away and from nothing else in the table: other rows may
+    /// come and go beside it.
+    pub from_removed_alone: bool,
     /// Marks to set. Each is also a fence: should anyone else move one of them in between, this commit does not happen.
     pub marks: Vec<Txn>,
     /// The versions at which marks were read, where that was not the version that the commit builds on. Who moved one
@@ -106,6 +109,7 @@ impl Commit {
             metadata: None,
             adds: Vec::new(),
             removes: Vec::new(),
+            from_removed_alone: false,
             marks: Vec::new(),
             read_at: HashMap::new(),
             passed: Arc::default(),
@@ -224,9 +228,9 @@ impl Commit {
                 _ => {}
             }
         }
-        // A rewrite of rows was computed from the whole table. An append relies on nothing but its marks, and a
-        // compaction on nothing but the files that it takes away.
-        if changes_data && self.removes.iter().any(|r| r.data_change) {
+        // A rewrite of rows was computed from the whole table, unless it says otherwise. An append relies on nothing but
+        // its marks, and a compaction on nothing but the files that it takes away.
+        if changes_data && !self.from_removed_alone && self.removes.iter().any(|r| r.data_change) {
             return conflict("the table's rows were changed".into());
         }
         None

@@ -167,6 +167,12 @@ fn whole(precision: u8, scale: i8) -> i16 {
 }
 
 impl Table {
+    /// Fails where [`Table::follow`] would for what is declared, and changes nothing. False if there is no table.
+    pub async fn ensure_can_follow(&self, declared: &Declared<'_>) -> Result<bool> {
+        let Some(head) = self.head().await? else { return Ok(false) };
+        declared.wanted(&head).map(|_| true)
+    }
+
     /// Makes sure that the table is as declared, in a commit of its own if it has to change, and tells a version at which
     /// it is. None if there is no table.
     pub async fn follow(&self, declared: &Declared<'_>) -> Result<Option<u64>> {

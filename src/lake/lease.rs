@@ -21,6 +21,8 @@ use crate::error::{Error, Result};
 
 /// A lease runs this long without renewal, and is renewed at a third of it.
 const TERM: Duration = Duration::from_secs(60);
+/// How often it is looked for the newest state before giving up.
+const LOOKS: usize = 10;
 
 #[derive(Serialize, Deserialize)]
 struct State {
@@ -137,11 +139,14 @@ impl Inner {
     }
 
     async fn current(&self) -> Result<Option<(u64, State)>> {
-        let Some(number) = self.highest().await? else { return Ok(None) };
-        match self.read(number).await? {
-            Some(state) => Ok(Some((number, state))),
-            None => Err(Error::outside("the lease is just changing hands").hint("try again")),
+        for _ in 0..LOOKS {
+            let Some(number) = self.highest().await? else { return Ok(None) };
+            // A state that went away since it was listed has been followed by another.
+            if let Some(state) = self.read(number).await? {
+                return Ok(Some((number, state)));
+            }
         }
+        Err(Error::outside("the lease is changing hands all the time").hint("try again"))
     }
 
     /// Writes the next state. False if somebody else was faster.

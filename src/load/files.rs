@@ -6,11 +6,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::contracts::Written;
 use crate::error::{Error, Result};
-
-/// What the endings of names mean. Others in a folder are left alone: a README beside an extract is no extract.
-pub const CSV: &[&str] = &["csv"];
-pub const JSON_LINES: &[&str] = &["json", "jsonl", "ndjson"];
 
 /// The file, or the files of a folder and its folders, by name.
 pub fn list(place: &Path) -> Result<Vec<PathBuf>> {
@@ -24,7 +21,8 @@ pub fn list(place: &Path) -> Result<Vec<PathBuf>> {
     for entry in walkdir::WalkDir::new(place).sort_by_file_name() {
         let entry = entry.map_err(|e| Error::outside(format!("cannot read {}", place.display())).because(e))?;
         let name = entry.path();
-        if entry.file_type().is_file() && [CSV, JSON_LINES].iter().any(|kind| has_ending(name, kind)) {
+        // A README beside an extract is no extract.
+        if entry.file_type().is_file() && Written::by_name(name).is_some() {
             files.push(name.to_owned());
         }
     }
@@ -33,10 +31,6 @@ pub fn list(place: &Path) -> Result<Vec<PathBuf>> {
             .hint("files are known by their names: .csv, .json, .jsonl, .ndjson"));
     }
     Ok(files)
-}
-
-pub fn has_ending(path: &Path, endings: &[&str]) -> bool {
-    path.extension().and_then(|e| e.to_str()).is_some_and(|e| endings.iter().any(|known| e.eq_ignore_ascii_case(known)))
 }
 
 /// The content of all files together, whatever their names, as a number that a mark can carry.

@@ -12,8 +12,7 @@ use arrow::array::{
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
 
-use super::files::{JSON_LINES, has_ending};
-use crate::contracts::{Contract, CsvHeader, Decoder, Format};
+use crate::contracts::{Contract, CsvHeader, Decoder, Written};
 use crate::error::{Error, Result};
 
 const CHUNK_ROWS: usize = 16 * 1024;
@@ -42,16 +41,15 @@ impl Rows {
     pub fn open(contract: &Contract, path: &Path, load: i64, now: DateTime<Utc>) -> Result<Rows> {
         let shown = path.display().to_string();
         let file = File::open(path).map_err(|e| Error::input(format!("cannot read {shown}")).because(e))?;
-        let json =
-            has_ending(path, JSON_LINES) || (contract.format == Format::Json && !has_ending(path, super::files::CSV));
-        let input = if json {
-            Input::JsonLines { reader: BufReader::new(file), line: Vec::new() }
-        } else {
-            // Rows of another length than the header's are rejected one by one, not with the whole file.
-            let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
-            let header = reader.byte_headers().map_err(|e| unreadable(&shown, e))?.clone();
-            let header = CsvHeader::new(contract, &shown, &header)?;
-            Input::Csv { reader: Box::new(reader), header, record: csv::ByteRecord::new() }
+        let input = match contract.written(path) {
+            Written::JsonLines => Input::JsonLines { reader: BufReader::new(file), line: Vec::new() },
+            Written::Csv => {
+                // Rows of another length than the header's are rejected one by one, not with the whole file.
+                let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
+                let header = reader.byte_headers().map_err(|e| unreadable(&shown, e))?.clone();
+                let header = CsvHeader::new(contract, &shown, &header)?;
+                Input::Csv { reader: Box::new(reader), header, record: csv::ByteRecord::new() }
+            }
         };
         let name = path.file_name().map_or_else(|| shown.clone(), |n| n.to_string_lossy().into_owned());
         Ok(Rows {
