@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::world::World;
 use crate::world::broker::Broker;
+use crate::world::real::{Record, readings, wait_until};
 use crate::world::registry::{Mood, Registry};
 
 const EVENTS: &str = "bronze.events";
@@ -314,6 +315,30 @@ fn what_cannot_be_replayed_is_named() {
 }
 
 #[test]
+fn keys_and_partitions_of_a_real_broker_stay_with_their_records_on_a_real_store() {
+    let (world, topic) = readings(World::real("replay"), 2);
+    let record = |n: i32| Record {
+        key: (n % 5 > 0).then(|| format!("key {n}")),
+        value: Some(if n % 2 == 0 { format!("{{\"n\": {n}}}") } else { format!("{{\"n\": \"{n}\"}}") }.into_bytes()),
+        partition: Some(n % 3 % 2),
+    };
+    for run in 0..2 {
+        world.produce(&topic, &(run * 50..run * 50 + 50).map(record).collect::<Vec<_>>());
+        world.catches_up();
+    }
+    let origins = "select _topic, _partition, _offset, _kafka_timestamp, _key from bronze.readings order by 2, 3";
+    let before = world.sql(origins);
+    let text = format!("CREATE TABLE readings (n BIGINT) WITH (topic = '{topic}', coerce = 'lossless')");
+    let world = world.contract("readings", &text);
+    assert_eq!(replay(&world, &[&topic]), "bronze.readings: 50 of 50 rejected rows became rows\n");
+    assert_eq!(world.sql(origins), before);
+    let right = "coalesce(_key, '') = case when n % 5 > 0 then 'key ' || n else '' end and _partition = n % 3 % 2";
+    let counts = format!("select count(*), count(distinct n), count(_error) from bronze.readings where {right}");
+    assert_eq!(world.sql(&counts), [["100", "100", "0"]]);
+    assert_verified(&world);
+}
+
+#[test]
 fn beside_a_daemon_that_goes_on_each_record_has_one_row() {
     let (world, broker) = events(FIRST, "");
     let world = world
@@ -327,7 +352,7 @@ fn beside_a_daemon_that_goes_on_each_record_has_one_row() {
     send(0, 300);
     let mut daemon = world.start(&["ingest"]);
     let landed = |rows: i64| {
-        crate::world::real::wait_until("the records land", || {
+        wait_until("the records land", || {
             let ended = world.run(&["sql", "-q", "--format", "csv", "-c", "select count(*) from bronze.events"]);
             ended.out.lines().last().is_some_and(|n| n.parse() == Ok(rows))
         });

@@ -137,6 +137,9 @@ impl Bronze {
                 .await;
             let good = (of_class(0) + of_class(1)).to_string();
             assert_eq!(counted, [[good.clone(), good, "0".to_owned()]]);
+            let raw = "arrow_cast(arrow_cast(_raw, 'Binary'), 'Utf8')";
+            let kept = format!("SELECT count(*) FROM bronze.t WHERE _error IS NOT NULL AND {raw} = 'no ' || _offset");
+            assert_eq!(self.inside.rows(&kept).await, [[of_class(2).to_string()]]);
         }
     }
 
@@ -258,6 +261,18 @@ fn replays_compactions_and_appends_at_the_same_time_leave_one_row_for_each_recor
         });
     }
     assert!(moved >= 10 && compacted >= 10, "{moved} replays and {compacted} compactions were committed");
+}
+
+#[test]
+fn of_files_that_are_read_in_many_batches_each_row_goes_where_it_belongs() {
+    runtime().block_on(async {
+        let mut bronze = Bronze::on(Arc::new(InMemory::new())).await;
+        bronze.append(0, 20_000).await;
+        bronze.append(1, 9_000).await;
+        let report = bronze.replay().await.unwrap();
+        assert_eq!((report.rejected, report.decoded), (13_333 + 6_000, 6_667 + 3_000));
+        bronze.assert_right(true).await;
+    });
 }
 
 #[test]
