@@ -3,6 +3,9 @@
 //! The defaults are `medallion.toml` of this repository, compiled in, so that the file a user reads is the one that
 //! holds. A key that the defaults do not know is an error with the nearest name: a typo never passes for a setting.
 
+mod kafka;
+mod secret;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +14,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use toml::{Table, Value};
 
+pub use self::kafka::{KafkaConfig, Property};
+pub use self::secret::Secret;
+use self::secret::guarded;
 use crate::error::{Error, Place, Result, nearest};
 
 const DEFAULTS: &str = include_str!("../medallion.toml");
@@ -18,6 +24,8 @@ const DEFAULTS: &str = include_str!("../medallion.toml");
 /// Keys without a default, and the tables in which any key is allowed.
 const OPTIONAL: &[&str] = &[
     "lake.endpoint",
+    "lake.ca_file",
+    "kafka.token_file",
     "registry.url",
     "registry.user",
     "registry.password_file",
@@ -46,14 +54,8 @@ pub struct LakeConfig {
     pub endpoint: Option<String>,
     pub region: String,
     pub allow_http: bool,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct KafkaConfig {
-    pub brokers: String,
-    pub group: String,
-    #[serde(default)]
-    pub properties: BTreeMap<String, Value>,
+    /// Certificates of authorities that are trusted besides the machine's own.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Where the schemas of Avro and Protobuf records are. The secrets themselves are not here: see
@@ -146,11 +148,20 @@ impl Config {
             let user: Table = text.parse().map_err(|e: toml::de::Error| {
                 let error = Error::input(format!("the configuration is not valid TOML: {}", e.message()));
                 match e.span() {
-                    Some(span) => error.at(Place::at_offset(&shown, &text, span.start)),
+                    Some(span) => error.at(guarded(Place::at_offset(&shown, &text, span.start))),
                     None => error,
                 }
             })?;
-            check_keys(&user, "", &known, &|key| place_of_key(&shown, &text, key))?;
+            check_keys(&user, "", &known, &|key| place_of_key(&shown, &text, "", key))?;
+            if let Some(name) = kafka::written_secret(&user) {
+                let error = Error::input(format!("kafka.properties: `{name}` is written in the configuration")).hint(
+                    format!("name where the secret is: \"{name}\" = {{ file = \"PATH\" }} or {{ env = \"VARIABLE\" }}"),
+                );
+                return Err(match place_of_key(&shown, &text, "kafka.properties", name) {
+                    Some(place) => error.at(place),
+                    None => error,
+                });
+            }
             merge(&mut merged, user);
         }
         for (name, value) in env {
@@ -207,21 +218,25 @@ fn check_keys(table: &Table, prefix: &str, known: &[String], place: &dyn Fn(&str
     Ok(())
 }
 
-/// Finds where a dotted key is written, for the error that names it.
-fn place_of_key(file: &str, text: &str, key: &str) -> Option<Place> {
-    let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
+/// Finds where a dotted key is written, for the error that names it. What is below `open` has dots of its own.
+fn place_of_key(file: &str, text: &str, open: &str, key: &str) -> Option<Place> {
+    let (section, name) = match open {
+        "" => key.rsplit_once('.').unwrap_or(("", key)),
+        section => (section, key),
+    };
+    let place = |line, column| Some(guarded(Place::in_text(file, text, line, column)));
     let mut current = String::new();
     for (index, line) in text.lines().enumerate() {
         let trimmed = line.trim_start();
         if let Some(header) = trimmed.strip_prefix('[') {
             current = header.trim_start_matches('[').split(']').next().unwrap_or("").trim().to_owned();
             if current == key {
-                return Some(Place::in_text(file, text, index + 1, line.len() - trimmed.len() + 2));
+                return place(index + 1, line.len() - trimmed.len() + 2);
             }
         }
         let written = trimmed.split('=').next().unwrap_or("").trim().trim_matches('"');
         if current == section && written == name {
-            return Some(Place::in_text(file, text, index + 1, line.len() - trimmed.len() + 1));
+            return place(index + 1, line.len() - trimmed.len() + 1);
         }
     }
     None
@@ -255,7 +270,10 @@ fn set_from_environment(merged: &mut Table, name: &str, path: &str, text: &str, 
         table = inner;
     }
     // librdkafka's names have dots: MEDALLION_KAFKA__PROPERTIES__SECURITY_PROTOCOL sets security.protocol.
-    let leaf = if key.starts_with("kafka.properties.") { last.replace('_', ".") } else { last.to_string() };
+    let leaf = match sections {
+        ["kafka", "properties"] => last.replace('_', "."),
+        _ => last.to_string(),
+    };
     // The default's type decides how the text reads; a key without a default is text.
     let value = match table.get(&leaf) {
         Some(Value::Integer(_)) => text.parse().map(Value::Integer).map_err(|_| "a whole number"),
@@ -359,8 +377,8 @@ mod tests {
             &[("MEDALLION_KAFKA__PROPERTIES__SSL_CA_LOCATION", "/ca")],
         )
         .unwrap();
-        assert_eq!(config.kafka.properties["security.protocol"].as_str(), Some("SSL"));
-        assert_eq!(config.kafka.properties["ssl.ca.location"].as_str(), Some("/ca"));
+        let value = |name: &str| config.kafka.properties[name].resolve(name).unwrap();
+        assert_eq!((value("security.protocol").as_str(), value("ssl.ca.location").as_str()), ("SSL", "/ca"));
     }
 
     #[test]
@@ -371,5 +389,45 @@ mod tests {
         assert!(parse_bytes("12 parsecs").is_err() && parse_bytes("-1").is_err());
         assert!(parse_duration("1").is_err() && parse_duration("0s").is_err());
         assert!(resolve("[ingest]\nflush_bytes = \"lots\"\n", &[]).is_err());
+    }
+
+    #[test]
+    fn a_secret_of_kafka_is_named_in_the_file_and_never_written_there() {
+        let error = resolve("[kafka.properties]\n  \"sasl.password\" = \"canary\"\n", &[]).unwrap_err();
+        let place = error.place().unwrap();
+        assert_eq!((error.kind(), place.line, place.column), (crate::error::Kind::Input, 2, 3));
+        assert!(error.to_string().contains("{ file = \"PATH\" }"), "{error}");
+        assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("password");
+        std::fs::write(&file, "from file\n").unwrap();
+        let named = format!(
+            "[kafka.properties]\n\"sasl.password\" = {{ file = {:?} }}\n\"ssl.key.pem\" = {{ env = \"NOT_SET_ANYWHERE\" }}\n",
+            file.display().to_string()
+        );
+        let config = resolve(&named, &[]).unwrap();
+        assert_eq!(config.kafka.properties["sasl.password"].resolve("sasl.password").unwrap(), "from file");
+        let missing = config.kafka.properties["ssl.key.pem"].resolve("ssl.key.pem").unwrap_err();
+        assert!(missing.to_string().contains("`ssl.key.pem`: the environment variable NOT_SET_ANYWHERE"), "{missing}");
+        assert!(resolve("[kafka.properties]\n\"sasl.password\" = { flie = \"x\" }\n", &[]).is_err());
+    }
+
+    #[test]
+    fn debug_of_the_configuration_and_its_errors_show_no_secret() {
+        let secret = ("MEDALLION_KAFKA__PROPERTIES__SASL_PASSWORD", "canary");
+        let config = resolve("", &[secret, ("MEDALLION_KAFKA__PROPERTIES__SASL_USERNAME", "me")]).unwrap();
+        assert_eq!(config.kafka.properties["sasl.password"].resolve("sasl.password").unwrap(), "canary");
+        let shown = format!("{config:?}");
+        assert!(shown.contains("sasl.password") && shown.contains("\"me\"") && !shown.contains("canary"), "{shown}");
+        for wrong in [
+            "[registry]\npassword = \"canary\"\n",
+            "[registry]\ntoken = \"canary\"\n",
+            "[registry]\npassword_file = canary\n",
+            "[kafka.properties]\n\"ssl.key.password\" = canary\n",
+        ] {
+            let error = resolve(wrong, &[]).unwrap_err();
+            assert!(error.place().is_some() && !format!("{error:?}").contains("canary"), "{error:?}");
+        }
     }
 }

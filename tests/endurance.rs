@@ -190,7 +190,7 @@ fn work() {
     let runtime = runtime();
     let dir = tempfile::tempdir().unwrap();
     let url = dir.path().display().to_string();
-    let config = LakeConfig { url, endpoint: None, region: String::new(), allow_http: false };
+    let config = LakeConfig { url, endpoint: None, region: String::new(), allow_http: false, ca_file: None };
     let lake = Lake::open(&config).unwrap();
     let table = lake.table(&TableName::new("bronze", "t")).unwrap();
     runtime.block_on(create(&table));

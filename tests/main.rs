@@ -16,6 +16,7 @@ mod registry;
 mod replay;
 mod rooms;
 mod scd2;
+mod security;
 mod shell;
 mod strategies;
 mod trouble;

@@ -1,10 +1,9 @@
 //! Trouble with the real servers while ingest runs: it goes on by itself, and each record lands once.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::world::World;
+use crate::world::http::{get, port_of};
 use crate::world::proxy::Proxy;
 use crate::world::real::{Broker, Record, readings, variable, wait_until};
 
@@ -113,15 +112,6 @@ fn a_gap_that_somebody_accepts_is_passed_once_and_verify_tells() {
     world.fails(&["ingest", "--accept-gap", "nothing:7"], 2, &["--accept-gap", "nothing:7"]);
 }
 
-fn get(address: &str, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-}
-
 #[test]
 fn the_port_tells_how_ingest_is_doing_and_whether_it_is_ready() {
     let (wired, direct, proxy, topic) = behind_a_wire("port");
@@ -130,9 +120,7 @@ fn the_port_tells_how_ingest_is_doing_and_whether_it_is_ready() {
     records.push(Record::new("{\"n\": \"many\"}"));
     wired.produce(&topic, &records);
     let daemon = wired.daemon(&["ingest"]);
-    wait_until("the port is open", || daemon.said().contains("http://127.0.0.1:"));
-    let said = daemon.said();
-    let address = said.split("http://").nth(1).unwrap().split("/metrics").next().unwrap().to_owned();
+    let address = port_of(&daemon);
     wait_until("the records land", || commits(&direct) > 1 && count(&direct) == 302);
     let value = |name: &str| {
         let (code, text) = get(&address, "/metrics");

@@ -95,11 +95,7 @@ pub async fn run(world: &World, arguments: Arguments) -> Result<()> {
 type Counts = BTreeMap<&'static str, u64>;
 
 fn to_kafka(events: Events, kafka: &crate::config::KafkaConfig, rate: Option<u64>) -> Result<Counts> {
-    let properties = kafka.properties.iter().map(|(name, value)| {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        (name.clone(), text)
-    });
-    let producer = Producer::new(&kafka.brokers, properties)?;
+    let producer = Producer::new(kafka)?;
     let sent = paced(events, rate, |event| producer.send(event))?;
     producer.flush(Duration::from_secs(30))?;
     Ok(sent)

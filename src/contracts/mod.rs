@@ -3,7 +3,7 @@
 //! A contract is one `CREATE TABLE` in a file of its own. It is the only place that says how a source's fields are named
 //! and typed; [`Decoder`] holds every record to it, without loss and without guessing.
 
-mod base64;
+pub mod base64;
 pub mod bronze;
 mod cells;
 mod csv;

@@ -7,6 +7,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 
 use super::Event;
+use crate::config::KafkaConfig;
 use crate::error::{Error, Result};
 
 pub struct Producer {
@@ -14,19 +15,22 @@ pub struct Producer {
 }
 
 impl Producer {
-    pub fn new(brokers: &str, properties: impl IntoIterator<Item = (String, String)>) -> Result<Producer> {
+    pub fn new(kafka: &KafkaConfig) -> Result<Producer> {
         let mut config = ClientConfig::new();
         config
-            .set("bootstrap.servers", brokers)
+            .set("bootstrap.servers", &kafka.brokers)
             .set("enable.idempotence", "true")
             .set("linger.ms", "20")
             .set("compression.type", "lz4")
             // The same key goes to the same partition on every machine, as Kafka's own clients have it.
             .set("partitioner", "murmur2_random");
-        for (name, value) in properties {
-            config.set(name, value);
+        for (name, value) in &kafka.properties {
+            config.set(name, value.resolve(name)?);
         }
-        let client = config.create().map_err(|e| Error::input("kafka: the producer cannot be made").because(e))?;
+        let client = config.create().map_err(|e| match e {
+            KafkaError::ClientConfig(_, reason, name, _) => kafka.refused(&name, &reason),
+            e => Error::input("kafka: the producer cannot be made").because(e),
+        })?;
         Ok(Producer { client })
     }
 

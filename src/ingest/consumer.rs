@@ -8,16 +8,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, NulError, c_char, c_int, c_void};
 use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::ptr;
 use std::time::Duration;
 
+use chrono::Utc;
 use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
 use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 
 use super::feed::{self, Event, Feed, Kind, Partition};
+use super::token;
 use crate::error::{Error, Result};
 
 /// Messages taken in one call. Enough to spread the call's cost, few enough to notice a shutdown quickly.
@@ -38,6 +42,8 @@ unsafe impl Send for Consumer {}
 
 #[derive(Default)]
 struct Callbacks {
+    /// Where a token is found when one is due.
+    token_file: Option<PathBuf>,
     events: RefCell<VecDeque<Event>>,
     /// A rebalance was told of, and librdkafka waits for the call that answers it.
     unanswered: Cell<bool>,
@@ -46,11 +52,16 @@ struct Callbacks {
 }
 
 impl Consumer {
-    pub fn new(config: &ClientConfig, topics: &[&str]) -> Result<Consumer> {
-        let native = config.create_native_config().map_err(|e| {
-            Error::input(format!("kafka.properties: {e}")).hint("librdkafka's CONFIGURATION.md lists the properties")
+    pub fn new(config: &ClientConfig, token_file: Option<PathBuf>, topics: &[&str]) -> Result<Consumer> {
+        let native = config.create_native_config().map_err(|e| match e {
+            // The value is left out: it may be a secret.
+            KafkaError::ClientConfig(_, reason, name, _) => {
+                Error::input(format!("kafka.properties: `{name}`: {reason}"))
+            }
+            e => Error::input("kafka: the client cannot be made").because(e),
         })?;
-        let callbacks = Box::<Callbacks>::default();
+        let finds_tokens = token_file.is_some();
+        let callbacks = Box::new(Callbacks { token_file, ..Callbacks::default() });
         let mut message = [0 as c_char; 512];
         // SAFETY: `native` is a valid configuration, which rd_kafka_new takes over only when it succeeds; the opaque
         // pointer stays valid until the client is destroyed in `drop`.
@@ -60,6 +71,9 @@ impl Consumer {
             sys::rd_kafka_conf_set_rebalance_cb(conf, Some(on_rebalance));
             sys::rd_kafka_conf_set_error_cb(conf, Some(on_error));
             sys::rd_kafka_conf_set_log_cb(conf, Some(on_log));
+            if finds_tokens {
+                sys::rd_kafka_conf_set_oauthbearer_token_refresh_cb(conf, Some(on_token_due));
+            }
             let kind = sys::rd_kafka_type_t::RD_KAFKA_CONSUMER;
             let client = sys::rd_kafka_new(kind, conf, message.as_mut_ptr(), message.len());
             if client.is_null() {
@@ -393,6 +407,41 @@ unsafe extern "C" fn on_error(client: *mut sys::rd_kafka_t, code: c_int, reason:
         } else {
             // Brokers come and go; the client reconnects by itself.
             tracing::warn!(reason, "kafka");
+        }
+    }
+}
+
+/// Should there be no token, librdkafka says so and asks again.
+unsafe extern "C" fn on_token_due(client: *mut sys::rd_kafka_t, _: *const c_char, opaque: *mut c_void) {
+    // SAFETY: as in `on_rebalance`.
+    let callbacks = unsafe { &*opaque.cast::<Callbacks>() };
+    let Some(file) = &callbacks.token_file else { return };
+    let found = token::read(file, Utc::now().timestamp_millis()).and_then(|token| {
+        let no_text = |e: NulError| Error::input("kafka.token_file: no token has such bytes").because(e);
+        let (text, principal) = (CString::new(token.text.reveal()), CString::new(token.principal));
+        Ok((text.map_err(no_text)?, principal.map_err(no_text)?, token.expires_ms))
+    });
+    let mut message = [0 as c_char; 512];
+    // SAFETY: the client is alive and copies the strings; no extensions are given; it writes at most `message.len()`.
+    unsafe {
+        let refused = match &found {
+            Ok((text, principal, expires_ms)) => {
+                let code = sys::rd_kafka_oauthbearer_set_token(
+                    client,
+                    text.as_ptr(),
+                    *expires_ms,
+                    principal.as_ptr(),
+                    ptr::null_mut(),
+                    0,
+                    message.as_mut_ptr(),
+                    message.len(),
+                );
+                (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| CStr::from_ptr(message.as_ptr()).to_owned())
+            }
+            Err(e) => Some(CString::new(e.what()).unwrap_or_default()),
+        };
+        if let Some(reason) = refused {
+            sys::rd_kafka_oauthbearer_set_token_failure(client, reason.as_ptr());
         }
     }
 }

@@ -16,6 +16,7 @@ mod session;
 #[cfg(test)]
 mod simulation;
 mod source;
+mod token;
 mod topic_id;
 mod writer;
 

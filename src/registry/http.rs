@@ -8,7 +8,7 @@ use reqwest::{Client, StatusCode};
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use crate::config::RegistryConfig;
+use crate::config::{RegistryConfig, Secret};
 use crate::error::{Error, Result};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -31,15 +31,6 @@ enum Credentials {
     None,
     Bearer(HeaderValue),
     Basic { user: String, password: Secret },
-}
-
-/// A text that is not shown.
-struct Secret(String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("...")
-    }
 }
 
 /// What came back, whatever its status.
@@ -81,12 +72,12 @@ impl Http {
                     .hint(format!("use registry.user with {PASSWORD}, or {TOKEN} alone")));
             }
             (Some(token), None, _) => {
-                let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+                let mut value = HeaderValue::try_from(format!("Bearer {}", token.reveal()))
                     .map_err(|_| Error::input("the registry's token has characters that no header can have"))?;
                 value.set_sensitive(true);
                 Credentials::Bearer(value)
             }
-            (None, Some(user), Some(password)) => Credentials::Basic { user: user.clone(), password: Secret(password) },
+            (None, Some(user), Some(password)) => Credentials::Basic { user: user.clone(), password },
             (None, Some(_), None) => {
                 return Err(Error::input("registry.user has no password")
                     .hint(format!("set {PASSWORD}, or registry.password_file")));
@@ -121,7 +112,7 @@ impl Http {
         let request = match &self.credentials {
             Credentials::None => request,
             Credentials::Bearer(value) => request.header(AUTHORIZATION, value.clone()),
-            Credentials::Basic { user, password } => request.basic_auth(user, Some(&password.0)),
+            Credentials::Basic { user, password } => request.basic_auth(user, Some(password.reveal())),
         };
         let away = |e: reqwest::Error| Error::outside("it does not answer").because(e.without_url());
         let mut response = request.send().await.map_err(away)?;
@@ -162,14 +153,12 @@ impl Answer {
     }
 }
 
-/// A secret from the environment, or else from its file, whose last line end is not part of it.
-fn secret(variable: Option<String>, file: Option<&Path>, key: &str) -> Result<Option<String>> {
-    let (None, Some(file)) = (&variable, file) else { return Ok(variable) };
-    let text = std::fs::read_to_string(file)
-        .map_err(|e| Error::input(format!("{key}: cannot read {}", file.display())).because(e))?;
-    match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(Error::input(format!("{key}: {} is empty", file.display()))),
-        secret => Ok(Some(secret.to_owned())),
+/// A secret from the environment, or else from its file.
+fn secret(variable: Option<String>, file: Option<&Path>, key: &str) -> Result<Option<Secret>> {
+    match (variable, file) {
+        (Some(text), _) => Ok(Some(Secret::new(text))),
+        (None, Some(file)) => Secret::from_file(key, file).map(Some),
+        (None, None) => Ok(None),
     }
 }
 
@@ -204,17 +193,13 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_in_a_file_ends_before_the_line_end_and_the_environment_beats_it() {
+    fn the_environment_beats_the_file_of_a_secret() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("token");
-        std::fs::write(&file, "from file\r\n").unwrap();
-        assert_eq!(secret(None, Some(&file), "k").unwrap().as_deref(), Some("from file"));
-        assert_eq!(
-            secret(Some("from variable".to_owned()), Some(&file), "k").unwrap().as_deref(),
-            Some("from variable")
-        );
-        std::fs::write(&file, "\n").unwrap();
-        assert!(secret(None, Some(&file), "k").unwrap_err().to_string().contains("is empty"));
+        std::fs::write(&file, "from file\n").unwrap();
+        let found = |variable: Option<&str>| secret(variable.map(str::to_owned), Some(&file), "k").unwrap();
+        assert_eq!(found(None), Some(Secret::new("from file")));
+        assert_eq!(found(Some("from variable")), Some(Secret::new("from variable")));
     }
 
     #[test]

@@ -69,6 +69,7 @@ install_packages() {
   have java || missing+=(default-jre-headless)
   have mvn || engine_answers || missing+=(maven)
   have curl || missing+=(curl)
+  have openssl || missing+=(openssl)
   { have cc && have make; } || missing+=(build-essential)
   have perl || missing+=(perl)
   python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)

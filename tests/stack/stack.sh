@@ -100,7 +100,7 @@ start_minio() {
   export AWS_ACCESS_KEY_ID=root AWS_SECRET_ACCESS_KEY
   AWS_SECRET_ACCESS_KEY=$(python3 -c 'import secrets; print(secrets.token_hex(20))')
   with_ports minio 1 start_minio_on
-  export MEDALLION_TEST_MC=$mc_folder/mc
+  export MEDALLION_TEST_MC=$mc_folder/mc MEDALLION_TEST_MINIO=$minio_folder/minio
 }
 
 start_minio_on() {

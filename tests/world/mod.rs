@@ -2,10 +2,12 @@
 
 pub mod broker;
 pub mod faulty;
+pub mod http;
 pub mod inside;
 pub mod proxy;
 pub mod real;
 pub mod registry;
+pub mod secure;
 
 use std::collections::BTreeMap;
 use std::io::Read;

@@ -51,6 +51,10 @@ impl Running {
         Running { child, errors }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success(), "kill {signal}");
@@ -100,23 +104,28 @@ pub struct Broker {
 
 impl Broker {
     pub fn start() -> Broker {
+        Broker::with("", "", &[])
+    }
+
+    /// A broker with more listeners, more properties, and more words for the program that formats its storage.
+    pub fn with(listeners: &str, more: &str, formatting: &[&str]) -> Broker {
         let folder = tempfile::tempdir().unwrap();
         let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (port, controller) = (free(), free());
         let properties = format!(
             "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
              controller.listener.names=CONTROLLER\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{listeners}\n\
              log.dirs={}\noffsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n\
-             group.initial.rebalance.delay.ms=0\n",
+             group.initial.rebalance.delay.ms=0\n{more}",
             folder.path().join("log").display()
         );
         std::fs::write(folder.path().join("kafka.properties"), properties).unwrap();
         let mut broker = Broker { folder, address: format!("127.0.0.1:{port}"), server: None };
         let config = broker.folder.path().join("kafka.properties").display().to_string();
-        let format = ["format", "--cluster-id", "AAAAAAAAAAAAAAAAAAAAAA", "--config", &config];
-        let formatted = java("kafka.tools.StorageTool", &format).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        assert!(formatted.unwrap().success());
+        let format = [&["format", "--cluster-id", "AAAAAAAAAAAAAAAAAAAAAA", "--config", &config], formatting].concat();
+        let formatted = java("kafka.tools.StorageTool", &format).stdin(Stdio::null()).output().unwrap();
+        assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
         broker.start_again();
         broker
     }
@@ -128,7 +137,10 @@ impl Broker {
         command.stdin(Stdio::null()).stdout(File::create(&log).unwrap());
         self.server = Some(Running::start(command, self.folder.path().join("err")));
         wait_until("the broker has started", || {
-            std::fs::read_to_string(&log).is_ok_and(|text| text.contains("Kafka Server started"))
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            let server = self.server.as_mut().and_then(|server| server.child.try_wait().unwrap());
+            assert!(server.is_none(), "the broker ended:\n{said}");
+            said.contains("Kafka Server started")
         });
     }
 

@@ -77,6 +77,7 @@ async fn play(world: &mut World, arguments: &Arguments, place: &Place) -> Result
     // Kept until everything that talks to it has ended.
     let broker = broker::start(&contracts)?;
     world.config.kafka.brokers = broker.address();
+    world.config.kafka.properties.clear();
     world.config.ingest.metrics_address = "127.0.0.1:0".to_owned();
     eprintln!("a broker on {} and a lake in {}\n", broker.address(), arguments.dir.display());
     let crm_contract = super::load::find(&contracts, "crm_customers")?.clone();
@@ -89,7 +90,7 @@ async fn play(world: &mut World, arguments: &Arguments, place: &Place) -> Result
         tokio::spawn(async move { ingest::run(&lake, &config, contracts, options, stopped, metrics).await })
     };
     let crm = Crm::new(&settings)?;
-    let mut stream = Stream::new(Events::new(&settings, arguments.events)?, &broker.address(), metrics.clone())?;
+    let mut stream = Stream::new(Events::new(&settings, arguments.events)?, &world.config.kafka, metrics.clone())?;
     let mut rounds = Vec::new();
     for batch in 1..=BATCHES {
         let began = Instant::now();

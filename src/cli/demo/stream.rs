@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 use tokio::task::JoinHandle;
 
+use crate::config::KafkaConfig;
 use crate::error::{Error, Result};
 use crate::generate::{Events, Producer};
 use crate::ingest::Metrics;
@@ -25,8 +26,8 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub fn new(events: Events, brokers: &str, metrics: Arc<Metrics>) -> Result<Stream> {
-        Ok(Stream { events, producer: Producer::new(brokers, [])?, metrics, sent: 0 })
+    pub fn new(events: Events, kafka: &KafkaConfig, metrics: Arc<Metrics>) -> Result<Stream> {
+        Ok(Stream { events, producer: Producer::new(kafka)?, metrics, sent: 0 })
     }
 
     pub fn sent(&self) -> u64 {
