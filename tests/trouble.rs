@@ -132,7 +132,8 @@ fn the_port_tells_how_ingest_is_doing_and_whether_it_is_ready() {
     assert_eq!(value("medallion_ingest_rejected_total"), 2.0);
     let metrics = get(&address, "/metrics").1;
     for class in ["not_json", "wrong_type"] {
-        let line = format!("medallion_rejected_records_total{{topic=\"{topic}\",class=\"{class}\"}} 1");
+        let start = format!("medallion_ingest_rejected_total{{topic=\"{topic}\",table=\"bronze.readings\"");
+        let line = format!("{start},class=\"{class}\"}} 1");
         assert!(metrics.lines().any(|l| l == line), "`{line}` is not in:\n{metrics}");
     }
     assert!(value("medallion_ingest_commits_total") >= 1.0);

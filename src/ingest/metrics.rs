@@ -10,9 +10,13 @@ use super::feed::Partition;
 use crate::contracts::Class;
 use crate::lake::commit::Tally;
 use crate::maintenance;
+use crate::runtime;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Metrics {
+    pub started_ms: i64,
+    /// Sessions after the first.
+    pub restarts: AtomicU64,
     /// Records taken from Kafka, committed or not.
     pub taken: AtomicU64,
     /// What was done for the tables beside ingest.
@@ -75,6 +79,19 @@ pub struct Lag {
     pub records: u64,
     /// Age of the last record that was committed, while there are others behind it.
     pub seconds: f64,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics {
+            started_ms: runtime::utc_now().timestamp_millis(),
+            restarts: AtomicU64::default(),
+            taken: AtomicU64::default(),
+            maintenance: Arc::default(),
+            topics: Mutex::default(),
+            partitions: Mutex::default(),
+        }
+    }
 }
 
 impl Metrics {

@@ -6,6 +6,7 @@
 
 mod buffer;
 mod consumer;
+mod exposition;
 mod feed;
 pub mod metrics;
 mod parked;
@@ -22,6 +23,7 @@ mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -158,6 +160,7 @@ async fn sessions(template: session::Session<Broker>, mut routes: Vec<Route>, pa
             session::End::Done => return Ok(()),
             session::End::Restart(reason) => {
                 tracing::warn!(reason, "starting over from what the tables say");
+                template.metrics.restarts.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(RESTART_PAUSE).await;
                 // Should a newer contract have given a table more columns, going on would put their values elsewhere.
                 for route in &mut routes {

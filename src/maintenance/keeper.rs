@@ -91,6 +91,8 @@ struct Rounds {
     /// When compaction looked at it last, and the version then.
     looked: Option<Instant>,
     looked_at: u64,
+    /// Files that were to be compacted then, unless that was done.
+    waiting: usize,
     cleaned: Option<Instant>,
     vacuumed: Option<Instant>,
     log_retention: Duration,
@@ -119,6 +121,8 @@ async fn go_round(
                 tracing::warn!(table = %table.table.name, error = %e, "maintenance failed; the next round tries again");
             }
         }
+        let waiting = tables.iter().map(|table| table.waiting as u64).sum();
+        counters.files_waiting.store(waiting, Ordering::Relaxed);
     }
 }
 
@@ -130,6 +134,7 @@ impl Rounds {
             committed,
             looked: None,
             looked_at: 0,
+            waiting: 0,
             cleaned: None,
             vacuumed: None,
             log_retention,
@@ -156,7 +161,8 @@ impl Rounds {
             (self.looked, self.looked_at) = (Some(Instant::now()), version);
             let Some(snapshot) = self.table.latest().await? else { return Ok(()) };
             self.log_retention = cleanup::retention(&snapshot, config.log_retention);
-            compact = !plan::bins(&snapshot, sizes, now).is_empty();
+            self.waiting = plan::bins(&snapshot, sizes, now).iter().map(Vec::len).sum();
+            compact = self.waiting > 0;
         }
         if !(clean || vacuum || compact) {
             return Ok(());
@@ -182,7 +188,8 @@ impl Rounds {
             }
             // Last, for it may take long.
             if compact {
-                compact::run(&self.table, sizes, now, stop, counters).await?;
+                let done = compact::run(&self.table, sizes, now, stop, counters).await?;
+                self.waiting = self.waiting.saturating_sub(done.files_before);
             }
             Ok(())
         }

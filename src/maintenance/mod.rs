@@ -21,7 +21,7 @@ use crate::error::Result;
 use crate::lake::lease::{self, Lease};
 use crate::lake::{Lake, TableName};
 
-/// What was done, for whoever watches a process. Numbers only grow, save the last duration.
+/// What was done, for whoever watches a process. Numbers only grow, save the last duration and what waits.
 #[derive(Debug, Default)]
 pub struct Counters {
     pub checkpoints: AtomicU64,
@@ -40,6 +40,8 @@ pub struct Counters {
     /// Deletions that the store refused to this user.
     pub refused: AtomicU64,
     pub failures: AtomicU64,
+    /// Files that were due to be put together when they were last looked at, and are not yet.
+    pub files_waiting: AtomicU64,
 }
 
 impl Counters {
