@@ -1,13 +1,22 @@
-//! What somebody needs who runs ingest: a port that answers whatever others do to it.
+//! What somebody needs who runs ingest: a port that answers whatever others do to it, and deploy/, which names nothing that
+//! is not there.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
+
+use medallion::config::Config;
 
 use crate::world::World;
 use crate::world::broker::Broker;
 use crate::world::http::{get, port_of};
-use crate::world::real::{Running, wait_until};
+use crate::world::real::{Record, Running, readings, wait_until};
+
+fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
+}
 
 /// A daemon that reads from a broker of this process.
 fn small_daemon(broker: &Broker) -> (World, Running, String) {
@@ -72,4 +81,48 @@ fn a_connection_that_trickles_is_let_go() {
     assert_eq!(get(&address, "/health").0, 200);
     daemon.signal("-TERM");
     daemon.succeeds();
+}
+
+#[test]
+fn rules_panels_and_manifests_name_only_what_is_there() {
+    let (world, topic) = readings(World::real("deploy"), 2);
+    let mut records: Vec<Record> = (0..50).map(|n| Record::new(format!("{{\"n\": {n}}}"))).collect();
+    records.push(Record::new("no JSON"));
+    world.produce(&topic, &records);
+    let daemon = world.daemon(&["ingest"]);
+    let address = port_of(&daemon);
+    wait_until("records are committed and lag is known", || {
+        let text = get(&address, "/metrics").1;
+        text.contains("medallion_ingest_last_commit_age_seconds{") && text.contains("medallion_ingest_lag_seconds{")
+    });
+    let metrics = world.write("metrics", &get(&address, "/metrics").1);
+    daemon.signal("-TERM");
+    daemon.succeeds();
+    let deploy = deploy().display().to_string();
+    let configuration = world.python("deploy.py", &[&metrics.display().to_string(), &deploy], "");
+    // And the configuration of the pods is one that this binary takes.
+    let config = Config::load(Some(&world.write("pods.toml", &configuration))).unwrap();
+    assert!(config.ingest.metrics_address.ends_with(":9187"), "the port that probes ask");
+    assert!(config.ingest.memory < 1 << 30, "the limit of a pod");
+}
+
+#[test]
+fn the_services_of_systemd_are_sound() {
+    let file = deploy().join("systemd/medallion-ingest.service");
+    let text = std::fs::read_to_string(&file).unwrap();
+    // What waits for a person is not restarted, and there is time for the last commit.
+    for line in ["RestartPreventExitStatus=1 2", "Restart=on-failure", "TimeoutStopSec=15s", "KillSignal=SIGTERM"] {
+        assert!(text.lines().any(|l| l == line), "{line}");
+    }
+    if Command::new("systemd-analyze").arg("--version").output().is_err() {
+        eprintln!("systemd-analyze is not here: {} is not verified", file.display());
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let unit = dir.path().join("medallion-ingest.service");
+    std::fs::write(&unit, text.replace("/usr/local/bin/medallion", env!("CARGO_BIN_EXE_medallion"))).unwrap();
+    let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let ours: Vec<&str> = said.lines().filter(|line| line.contains("medallion-ingest")).collect();
+    assert!(output.status.success() && ours.is_empty(), "{said}");
 }
