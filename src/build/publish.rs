@@ -65,9 +65,11 @@ impl Build<'_> {
             self.broken.insert(node.unique_id.clone(), built.message.clone());
             self.held_back.insert(name_of(node));
         }
-        if built.status == Status::Skipped {
+        if matches!(built.status, Status::Skipped | Status::Error(_)) {
             for test in tests {
-                self.results.push(NodeResult::of(test, Status::Skipped, "what it tests was not built"));
+                if !self.results.iter().any(|r| r.unique_id == test.unique_id) {
+                    self.results.push(NodeResult::of(test, Status::Skipped, "what it tests was not built"));
+                }
             }
         }
         let mut result = NodeResult::of(node, built.status, &built.message);

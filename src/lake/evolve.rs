@@ -136,7 +136,11 @@ impl Change {
                 kept.fold(joined, Change::and)
             }
             (List(old), List(new)) => Change::of(old.data_type(), new.data_type()),
-            (Map(old, _), Map(new, _)) => Change::of(old.data_type(), new.data_type()),
+            // The engine does not read older files of a map whose values gained a field.
+            (Map(old, _), Map(new, _)) => match Change::of(old.data_type(), new.data_type()) {
+                Change::None => Change::None,
+                _ => Change::Other,
+            },
             (Int32, Int64 | Float64) | (Date32, Timestamp(..)) => Change::Widened,
             (Int32, Decimal128(precision, scale)) if whole(*precision, *scale) >= 10 => Change::Widened,
             (Int64, Decimal128(precision, scale)) if whole(*precision, *scale) >= 19 => Change::Widened,
@@ -208,6 +212,10 @@ mod tests {
     fn a_type_is_widened_where_each_old_value_is_one_of_the_new() {
         use DataType::{Date32, Decimal128, Float64, Int32, Int64, Utf8};
         let list = |inner| DataType::List(Arc::new(Field::new("element", inner, true)));
+        let map = |value| {
+            let entry = structure(&[("key", Utf8), ("value", value)]);
+            DataType::Map(Arc::new(Field::new("entries", entry, false)), false)
+        };
         for (old, new, change) in [
             (Int32, Int32, Change::None),
             (Int32, Int64, Change::Widened),
@@ -231,6 +239,8 @@ mod tests {
             (structure(&[("a", Int32)]), structure(&[("b", Int32)]), Change::Other),
             (list(structure(&[("a", Int32)])), list(structure(&[("a", Int32), ("b", Int32)])), Change::NewFields),
             (list(Int32), list(Utf8), Change::Other),
+            (map(structure(&[("a", Int32)])), map(structure(&[("a", Int32)])), Change::None),
+            (map(structure(&[("a", Int32)])), map(structure(&[("a", Int32), ("b", Int32)])), Change::Other),
         ] {
             assert_eq!(Change::of(&old, &new), change, "{old} to {new}");
         }
