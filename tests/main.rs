@@ -20,6 +20,7 @@ mod scd2;
 mod security;
 mod shell;
 mod strategies;
+mod topics;
 mod trouble;
 mod verbs;
 mod world;

@@ -318,6 +318,7 @@ fn what_cannot_be_replayed_is_named() {
 fn keys_and_partitions_of_a_real_broker_stay_with_their_records_on_a_real_store() {
     let (world, topic) = readings(World::real("replay"), 2);
     let record = |n: i32| Record {
+        headers: Vec::new(),
         key: (n % 5 > 0).then(|| format!("key {n}")),
         value: Some(if n % 2 == 0 { format!("{{\"n\": {n}}}") } else { format!("{{\"n\": \"{n}\"}}") }.into_bytes()),
         partition: Some(n % 3 % 2),

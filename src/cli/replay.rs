@@ -76,5 +76,9 @@ fn told(report: &Report, options: Options) -> String {
         let rows = count(report.headless);
         parts.push(format!("{rows} are lines of CSV without their header: load the mended file instead"));
     }
+    if report.alone > 0 {
+        let rows = count(report.alone);
+        parts.push(format!("{rows} need headers, or keys with unusual bytes, which the table does not keep"));
+    }
     parts.join("; ")
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::Contract;
+use super::{Column, Contract};
 use crate::error::{Error, Place, Result, nearest};
 
 /// Where the fields of a file's records go.
@@ -20,7 +20,11 @@ enum Target {
 
 /// The column whose values are in the fields of this name. A path that goes further leads into JSON, not into CSV.
 fn column_of(contract: &Contract, name: &str) -> Option<usize> {
-    contract.columns.iter().position(|column| column.path.as_field() == Some(name))
+    contract.columns.iter().position(|column| as_field(column) == Some(name))
+}
+
+fn as_field(column: &Column) -> Option<&str> {
+    column.locator.path()?.as_field()
 }
 
 impl CsvHeader {
@@ -33,15 +37,15 @@ impl CsvHeader {
             return Err(wrong(file, &names, format!("the header names the column `{name}` twice")));
         }
         if !names.iter().any(|name| column_of(contract, name).is_some()) {
-            let expected: Vec<&str> = contract.columns.iter().filter_map(|column| column.path.as_field()).collect();
+            let expected: Vec<&str> = contract.columns.iter().filter_map(as_field).collect();
             return Err(wrong(file, &names, format!("the header names no column of the contract `{}`", contract.name))
                 .hint(format!("the first line has to name the columns, as in {}", expected.join(","))));
         }
         for column in contract.columns.iter().filter(|column| !column.nullable) {
-            if !column.path.as_field().is_some_and(|name| names.contains(&name)) {
-                let what = format!("the header lacks `{}`, which {} says is NOT NULL", column.path, contract.file);
+            if !as_field(column).is_some_and(|name| names.contains(&name)) {
+                let what = format!("the header lacks `{}`, which {} says is NOT NULL", column.locator, contract.file);
                 let error = wrong(file, &names, what);
-                return Err(match nearest(&column.path.to_string(), names.iter().copied()) {
+                return Err(match nearest(&column.locator.to_string(), names.iter().copied()) {
                     Some(near) => error.hint(format!("is it the column `{near}`?")),
                     None => error,
                 });

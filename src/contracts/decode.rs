@@ -13,7 +13,8 @@ use arrow::array::{ArrayRef, StringBuilder};
 
 use self::push::Translator;
 use super::cells::{Cell, ColumnBuilder, Source, string_memory};
-use super::field::Field;
+use super::envelope::{Envelope, Locator};
+use super::field::{Field, Shape};
 use super::members::Members;
 use super::reader::{Plan, Reader, Scratch, not_utf8};
 use super::rejection::{Class, Rejection};
@@ -28,6 +29,8 @@ pub struct Decoder {
     plan: Plan,
     /// Indices of the fields that are `NOT NULL`.
     required: Vec<usize>,
+    /// Columns whose values come with a record, not in it.
+    beside: Vec<(usize, Locator)>,
     /// What makes JSON of the records; none if they are JSON.
     translator: Option<Box<Translator>>,
     record: Scratch,
@@ -45,6 +48,13 @@ impl Decoder {
         let (root, _) = Members::of_columns(&contract.columns);
         Decoder {
             required: fields.iter().enumerate().filter(|(_, field)| !field.nullable).map(|(index, _)| index).collect(),
+            beside: contract
+                .columns
+                .iter()
+                .enumerate()
+                .filter(|(_, column)| column.locator.path().is_none())
+                .map(|(index, column)| (index, column.locator.clone()))
+                .collect(),
             translator: Translator::of(contract),
             record: Scratch::new(fields.len()),
             plan: Plan { fields, root },
@@ -56,15 +66,20 @@ impl Decoder {
         }
     }
 
-    /// Appends the row of a JSON object.
+    /// Appends the row of a JSON object that comes alone.
     pub fn push_json(&mut self, record: &[u8]) -> Result<(), Rejection> {
+        self.push_json_with(record, &())
+    }
+
+    fn push_json_with(&mut self, record: &[u8], envelope: &impl Envelope) -> Result<(), Rejection> {
         if record.is_empty() {
             return Err(Rejection::new(Class::Empty, "the record has no bytes"));
         }
         let text = simdutf8::basic::from_utf8(record).map_err(|_| not_utf8(record))?;
         self.record.clear();
         Reader::new(text, &self.plan, &mut self.record).record()?;
-        self.accept(text)
+        let beside = if self.beside.is_empty() { 0 } else { self.read_beside(envelope) };
+        self.accept(text, beside)
     }
 
     /// Appends the row of a CSV record under its file's header. Fields that the contract does not name go to `_extra` as
@@ -77,7 +92,7 @@ impl Decoder {
         let text = simdutf8::basic::from_utf8(fields.as_slice()).map_err(|_| not_utf8(fields.as_slice()))?;
         self.record.clear();
         Reader::new(text, &self.plan, &mut self.record).csv(header, fields)?;
-        self.accept(text)
+        self.accept(text, 0)
     }
 
     /// Appends a row of nulls, for a record that the caller keeps in another way.
@@ -109,8 +124,24 @@ impl Decoder {
         self.columns.iter_mut().map(ColumnBuilder::finish).chain([extra]).collect()
     }
 
+    /// Reads the columns whose values come with the record in hand, and tells the length of the longest.
+    fn read_beside(&mut self, envelope: &impl Envelope) -> usize {
+        let mut longest = 0;
+        for (column, locator) in &self.beside {
+            if let Some(bytes) = locator.find(envelope)
+                && let Some(Field { name, shape: Shape::Leaf(leaf), .. }) = self.plan.fields.get(*column)
+            {
+                longest = longest.max(bytes.len());
+                let cell = leaf.decode_bytes(bytes, &mut self.record.strings);
+                self.record.set(*column, cell.map_err(|rejection| rejection.of(name)));
+            }
+        }
+        longest
+    }
+
     /// Appends the record in hand, which was read to its end, unless one of its columns is at fault: then by the first.
-    fn accept(&mut self, text: &str) -> Result<(), Rejection> {
+    /// `beside` is the length of the longest value that came with it.
+    fn accept(&mut self, text: &str, beside: usize) -> Result<(), Rejection> {
         if !self.record.faults.is_empty() {
             return Err(self.record.faults.swap_remove(0).1);
         }
@@ -120,7 +151,7 @@ impl Decoder {
             }
         }
         // What is put together for `_extra` can be longer than the record: by escapes, and by nulls for elements.
-        let longest = text.len().max(self.record.extra.len());
+        let longest = text.len().max(self.record.extra.len()).max(beside);
         self.ensure_room(longest)?;
         let source = Source { record: text, strings: &self.record.strings, inner: &self.record.inner };
         for (column, cell) in self.columns.iter_mut().zip(&self.record.cells) {

@@ -6,6 +6,7 @@ use super::cells::{Cell, Strings};
 use super::json::{Span, Text, Value};
 use super::members::Members;
 use super::number::{Misfit, Number};
+use super::reader::not_utf8;
 use super::rejection::{Class, Rejection, excerpt};
 use super::time::{TimeFormat, Unit};
 use super::timestamp::{self, Fault};
@@ -42,7 +43,7 @@ impl Field {
     pub fn new(column: &Column, contract: &Contract) -> Self {
         Field {
             name: column.name.clone(),
-            path: column.path.to_string(),
+            path: column.locator.to_string(),
             shape: Shape::new(&column.data_type, column, contract),
             nullable: column.nullable,
         }
@@ -136,6 +137,26 @@ impl Leaf {
             Type::Timestamp => self.timestamp(text, true),
             Type::Date => self.date(text),
             Type::Binary => self.binary(text, &mut strings.bytes),
+            _ => self.of_text(text),
+        }
+    }
+
+    /// The cell of bytes that are a value as a whole: themselves for a binary column, for any other their text.
+    pub fn decode_bytes(&self, bytes: &[u8], strings: &mut Strings) -> Result<Cell, Rejection> {
+        if self.data_type == Type::Binary {
+            let start = strings.bytes.len();
+            strings.bytes.extend_from_slice(bytes);
+            return Ok(Cell::Bytes(Span { start, end: strings.bytes.len() }));
+        }
+        let text = simdutf8::basic::from_utf8(bytes).map_err(|_| not_utf8(bytes))?;
+        match self.data_type {
+            Type::String => {
+                let start = strings.unescaped.len();
+                strings.unescaped.push_str(text);
+                Ok(Cell::Text(Text::Unescaped(Span { start, end: strings.unescaped.len() })))
+            }
+            Type::Timestamp => self.timestamp(text, true),
+            Type::Date => self.date(text),
             _ => self.of_text(text),
         }
     }

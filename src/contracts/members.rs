@@ -2,7 +2,7 @@
 
 use super::Column;
 use super::field::Shape;
-use super::path::Step;
+use super::path::{Path, Step};
 
 pub struct Member<T> {
     pub name: String,
@@ -127,7 +127,7 @@ impl Members<Wanted> {
         let mut root = Members::default();
         let mut conflict = None;
         for (index, column) in columns.iter().enumerate() {
-            if let [Step::Field(name), rest @ ..] = column.path.steps()
+            if let Some([Step::Field(name), rest @ ..]) = column.locator.path().map(Path::steps)
                 && let Err(earlier) = root.add_path(name, rest, index)
             {
                 conflict = conflict.or(Some((earlier, index)));

@@ -9,6 +9,7 @@ mod cells;
 mod csv;
 mod datum;
 mod decode;
+mod envelope;
 mod field;
 mod json;
 mod layout;
@@ -31,6 +32,7 @@ use chrono_tz::Tz;
 pub use self::csv::CsvHeader;
 pub use self::datum::{Encoding, Framing, Source};
 pub use self::decode::Decoder;
+pub use self::envelope::{Envelope, Locator};
 pub use self::parse::parse;
 pub use self::rejection::{Class, Rejection};
 pub use self::time::TimeFormat;
@@ -125,8 +127,8 @@ pub struct Column {
     pub name: String,
     /// Where the contract says it.
     pub at: Spot,
-    /// Where in a record its value is: in the field of its name, if nothing else is said.
-    pub path: path::Path,
+    /// Where its value is: in the record's field of its name, if nothing else is said.
+    pub locator: Locator,
     pub data_type: Type,
     pub nullable: bool,
     /// How its times are written, tried in this order. None for ISO-8601.

@@ -53,6 +53,7 @@ pub(super) fn parse_with_origin(file: &str, text: &str) -> Result<(Contract, Pla
     let options = source.options(&table)?;
     let (origin, origin_at) = source.origin(&table, &options)?;
     let columns = source.columns(&table)?;
+    source.check_locators(&origin, &columns)?;
     source.check_named_columns(&options, &columns)?;
     let contract = Contract {
         format: source.format(&options, &origin, &columns)?,
@@ -242,6 +243,19 @@ impl Source<'_> {
         };
         let column = |option: &str| get(options, option).map(|setting| setting.value.clone());
         Ok(Origin::Files { location, full_extract, key: column("key"), watermark: column("watermark") })
+    }
+
+    /// Only a topic's records have a key and headers.
+    fn check_locators(&self, origin: &Origin, columns: &[Column]) -> Result<()> {
+        let beside = columns.iter().find(|column| column.locator.path().is_none());
+        match (origin, beside) {
+            (Origin::Files { .. }, Some(Column { name, locator, at, .. })) => {
+                Err(Error::input(format!("`{name}` is to be {locator} of a record, and files have none"))
+                    .at(Place::in_text(self.file, self.text, at.line, at.column))
+                    .hint("KEY and HEADER are for the records of a topic"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The options that name a column name one of the table's.

@@ -404,7 +404,7 @@ impl Scratch {
         self.extra.clear();
     }
 
-    fn set(&mut self, column: usize, cell: Result<Cell, Rejection>) {
+    pub fn set(&mut self, column: usize, cell: Result<Cell, Rejection>) {
         set(&mut self.cells, &mut self.faults, column, cell);
     }
 

@@ -41,6 +41,11 @@ impl Type {
         }
     }
 
+    /// Whether it is made of others.
+    pub fn is_nested(&self) -> bool {
+        matches!(self, Type::Struct(_) | Type::Array(_) | Type::Map(_))
+    }
+
     /// The types that are not made of others, in this one.
     pub fn leaves(&self) -> Vec<&Type> {
         match self {

@@ -141,7 +141,7 @@ impl Buffer {
             progress.marks.tombstones += i64::from(!planted(Mistake::TombstonesNotCounted));
             return;
         };
-        match self.decoder.push(payload) {
+        match self.decoder.push(payload, message) {
             Ok(()) => {
                 self.lineage.error.append_null();
                 self.lineage.raw.append_null();
@@ -243,7 +243,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::contracts;
+    use crate::contracts::{self, Envelope};
     use crate::ingest::feed::Kind;
 
     struct Sent<'a> {
@@ -276,12 +276,18 @@ mod tests {
             None
         }
 
+        fn payload(&self) -> Option<&[u8]> {
+            self.payload
+        }
+    }
+
+    impl Envelope for Sent<'_> {
         fn key(&self) -> Option<&[u8]> {
             None
         }
 
-        fn payload(&self) -> Option<&[u8]> {
-            self.payload
+        fn header(&self, _: &str) -> Option<&[u8]> {
+            None
         }
     }
 

@@ -22,6 +22,7 @@ use rdkafka_sys::rd_kafka_resp_err_t as Code;
 
 use super::feed::{self, Event, Feed, Kind, Partition};
 use super::token;
+use crate::contracts::Envelope;
 use crate::error::{Error, Result};
 
 /// Messages taken in one call. Enough to spread the call's cost, few enough to notice a shutdown quickly.
@@ -304,12 +305,39 @@ impl feed::Message for Message<'_> {
         (time >= 0).then_some(time)
     }
 
+    fn payload(&self) -> Option<&[u8]> {
+        bytes(self.raw.payload, self.raw.len)
+    }
+}
+
+impl Envelope for Message<'_> {
     fn key(&self) -> Option<&[u8]> {
         bytes(self.raw.key, self.raw.key_len)
     }
 
-    fn payload(&self) -> Option<&[u8]> {
-        bytes(self.raw.payload, self.raw.len)
+    fn header(&self, name: &str) -> Option<&[u8]> {
+        let mut headers = ptr::null_mut();
+        // SAFETY: the message is alive, and `headers` is writable. They are parsed when they are first asked for, and live
+        // as long as the message, which one thread has.
+        if unsafe { sys::rd_kafka_message_headers(self.raw, &raw mut headers) } != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return None;
+        }
+        let mut last = None;
+        for index in 0.. {
+            let (mut own, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+            // SAFETY: the headers are alive; each of the others is writable. A name is a C string.
+            let is_it = unsafe {
+                let found = sys::rd_kafka_header_get_all(headers, index, &raw mut own, &raw mut value, &raw mut size);
+                if found != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    break;
+                }
+                CStr::from_ptr(own).to_bytes() == name.as_bytes()
+            };
+            if is_it {
+                last = bytes(value, size);
+            }
+        }
+        last
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::contracts::Envelope;
 use crate::error::{Error, Result};
 use crate::lake::offsets::Marks;
 
@@ -48,7 +49,7 @@ pub enum Kind {
     Problem(String),
 }
 
-pub trait Message {
+pub trait Message: Envelope {
     fn kind(&self) -> Kind;
     /// The same for all messages of a topic while the feed lives, and cheap to compare.
     fn topic_handle(&self) -> usize;
@@ -56,7 +57,6 @@ pub trait Message {
     fn partition(&self) -> i32;
     fn offset(&self) -> i64;
     fn timestamp_ms(&self) -> Option<i64>;
-    fn key(&self) -> Option<&[u8]>;
     /// None for a tombstone.
     fn payload(&self) -> Option<&[u8]>;
 }

@@ -8,9 +8,9 @@
     kafka.py BROKERS numbers TOPIC FROM TO [BROKEN]   {"n": FROM} to {"n": TO - 1}, every BROKEN-th cut short
     kafka.py BROKERS transactions TOPIC  lines {"commit": true | false, "records": [...]}, one transaction each
 
-A record is {"key": text or null, "value": text or null, "partition": number}, partition only if it matters. The text of
-a value stands for bytes, a character each (Latin-1), so that records which are no text can be sent too. For each record
-that the broker acknowledged `produce` answers with a line: which record (from 0), its partition, its offset.
+A record is {"key": text or null, "value": text or null, "partition": number, "headers": [[name, text or null], ...]},
+partition and headers only if they matter. The text of a value or a header stands for bytes, a character each (Latin-1),
+so that records which are no text can be sent too. For each record that the broker acknowledged `produce` answers with a line: which record (from 0), its partition, its offset.
 """
 
 import json
@@ -24,8 +24,12 @@ PATIENCE = 60
 
 
 def send(producer, topic, record, on_delivery=None):
-    value = record.get("value")
-    arguments = {"key": record.get("key"), "value": None if value is None else value.encode("latin-1")}
+    def as_bytes(text):
+        return None if text is None else text.encode("latin-1")
+
+    arguments = {"key": record.get("key"), "value": as_bytes(record.get("value"))}
+    if "headers" in record:
+        arguments["headers"] = [(name, as_bytes(text)) for name, text in record["headers"]]
     if "partition" in record:
         arguments["partition"] = record["partition"]
     while True:

@@ -80,7 +80,7 @@ impl Bronze {
         let errors: Vec<Option<String>> = records
             .iter()
             .map(|record| {
-                let error = decoder.push(record.as_bytes()).err()?;
+                let error = decoder.push(record.as_bytes(), &()).err()?;
                 decoder.push_rejected();
                 Some(error.to_string())
             })

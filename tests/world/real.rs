@@ -167,11 +167,23 @@ pub struct Record {
     pub key: Option<String>,
     pub value: Option<Vec<u8>>,
     pub partition: Option<i32>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl Record {
     pub fn new(value: impl Into<Vec<u8>>) -> Record {
         Record { value: Some(value.into()), ..Record::default() }
+    }
+
+    pub fn with_key(mut self, key: &str) -> Record {
+        self.key = Some(key.to_owned());
+        self
+    }
+
+    /// Adds a header, which may have no value.
+    pub fn header(mut self, name: &str, value: Option<&[u8]>) -> Record {
+        self.headers.push((name.to_owned(), value.map(<[u8]>::to_vec)));
+        self
     }
 
     pub fn to(mut self, partition: i32) -> Record {
@@ -181,8 +193,12 @@ impl Record {
 
     fn to_json(&self) -> Value {
         // A character a byte: see kafka.py.
-        let value = self.value.as_ref().map(|bytes| bytes.iter().map(|b| char::from(*b)).collect::<String>());
-        let mut record = json!({ "key": self.key, "value": value });
+        let text =
+            |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|b| b.iter().map(|b| char::from(*b)).collect::<String>());
+        let mut record = json!({ "key": self.key, "value": text(&self.value) });
+        if !self.headers.is_empty() {
+            record["headers"] = self.headers.iter().map(|(name, value)| json!([name, text(value)])).collect();
+        }
         if let Some(partition) = self.partition {
             record["partition"] = partition.into();
         }

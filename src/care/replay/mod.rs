@@ -56,6 +56,9 @@ pub struct Report {
     pub still: BTreeMap<Class, u64>,
     /// Those that stay because their bytes alone cannot be read: lines of CSV whose header is not kept.
     pub headless: u64,
+    /// Those that stay because something is not kept that the contract reads beside the bytes: headers, and keys of which
+    /// the table may have another writing.
+    pub alone: u64,
     /// The version in which rows moved.
     pub version: Option<u64>,
     /// It was told to stop, and nothing moved.

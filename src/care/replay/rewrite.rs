@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use super::{Options, Report, Target};
 use crate::contracts::bronze::INGEST_DATE;
-use crate::contracts::{Class, Contract, Decoder, Written};
+use crate::contracts::{Class, Contract, Decoder, Envelope, Locator, Written};
 use crate::error::{Error, Result};
 use crate::lake::log::{Add, Remove};
 use crate::lake::write::TableWriter;
@@ -35,6 +35,36 @@ const RAW: &str = "_raw";
 const INGESTED_AT: &str = "_ingested_at";
 /// Of rows that came from files, the file.
 const FILE: &str = "_file";
+
+/// Of rows that came from a topic, the key of the record.
+const KEY: &str = "_key";
+
+/// What a rejected row has of all that came with its record.
+struct Kept<'a> {
+    key: Option<&'a str>,
+}
+
+impl Kept<'_> {
+    /// Whether what stands there is known to be as it was. A key that is not UTF-8 is kept with escapes, which a key that
+    /// is may have too.
+    fn has(&self, locator: &Locator) -> bool {
+        match locator {
+            Locator::Path(_) => true,
+            Locator::Key => self.key.is_none_or(|key| !key.contains('\\')),
+            Locator::Header(_) => false,
+        }
+    }
+}
+
+impl Envelope for Kept<'_> {
+    fn key(&self) -> Option<&[u8]> {
+        self.key.map(str::as_bytes)
+    }
+
+    fn header(&self, _: &str) -> Option<&[u8]> {
+        None
+    }
+}
 
 pub struct Rewrite<'a> {
     table: &'a Table,
@@ -148,6 +178,7 @@ impl<'a> Rewrite<'a> {
                 _ => return Err(Error::bug("a Bronze table without _error and _raw")),
             };
         let files: Option<&StringArray> = batch.column_by_name(FILE).map(|column| column.as_string());
+        let keys: Option<&StringArray> = batch.column_by_name(KEY).map(|column| column.as_string());
         let mut moved = BooleanBufferBuilder::new(batch.num_rows());
         for row in 0..batch.num_rows() {
             let is_meant = errors.is_valid(row)
@@ -164,7 +195,13 @@ impl<'a> Rewrite<'a> {
                 moved.append(false);
                 continue;
             }
-            moved.append(self.record(raws.value(row)).await?);
+            let kept = Kept { key: keys.filter(|keys| keys.is_valid(row)).map(|keys| keys.value(row)) };
+            if !self.contract.columns.iter().all(|column| kept.has(&column.locator)) {
+                self.report.alone += 1;
+                moved.append(false);
+                continue;
+            }
+            moved.append(self.record(raws.value(row), &kept).await?);
         }
         let moved = moved.finish();
         let decoded = self.decoder.finish();
@@ -176,12 +213,12 @@ impl<'a> Rewrite<'a> {
     }
 
     /// Decodes a record. True if it can be read.
-    async fn record(&mut self, raw: &[u8]) -> Result<bool> {
+    async fn record(&mut self, raw: &[u8], kept: &Kept<'_>) -> Result<bool> {
         if let (Some(id), Some(registry)) = (self.decoder.needs(raw), self.registry) {
             let schema = registry.schema(id).await?;
             self.decoder.learn(id, schema.as_deref());
         }
-        match self.decoder.push(raw) {
+        match self.decoder.push(raw, kept) {
             Ok(()) => self.report.decoded += 1,
             Err(rejection) => {
                 *self.report.still.entry(rejection.class()).or_default() += 1;

@@ -43,7 +43,7 @@ fn a_record_waits_for_its_schema_and_is_then_a_row_of_the_contract() {
     assert_eq!(decoder.needs(&record), Some(SchemaId::Confluent(42)));
     decoder.learn(SchemaId::Confluent(42), Some(&schema(Some(Language::Avro), AVRO)));
     assert_eq!(decoder.needs(&record), None);
-    decoder.push(&record).unwrap();
+    decoder.push(&record, &()).unwrap();
     let columns = decoder.finish();
     assert_eq!(numbers(&columns[0]), [Some(7)]);
     assert_eq!(columns[1].as_string::<i32>().value(0), "abc");
@@ -58,12 +58,12 @@ fn an_id_that_the_registry_does_not_have_rejects_its_records_alone() {
     decoder.learn(SchemaId::Confluent(2), None);
     let unknown = framed(2, &reading(2));
     assert_eq!(decoder.needs(&unknown), None);
-    decoder.push(&framed(1, &reading(1))).unwrap();
+    decoder.push(&framed(1, &reading(1)), &()).unwrap();
     assert_eq!(
-        decoder.push(&unknown).unwrap_err().to_string(),
+        decoder.push(&unknown, &()).unwrap_err().to_string(),
         "unknown_schema: the schema registry has no schema id 2"
     );
-    decoder.push(&framed(1, &reading(3))).unwrap();
+    decoder.push(&framed(1, &reading(3)), &()).unwrap();
     assert_eq!(numbers(&decoder.finish()[0]), [Some(1), Some(3)]);
 }
 
@@ -84,7 +84,7 @@ fn a_schema_of_another_language_or_that_cannot_be_read_rejects_with_the_reason()
     let mut decoder = decoder("format = 'avro'");
     decoder.learn(SchemaId::Confluent(1), Some(&schema(Some(Language::Protobuf), "syntax = 'proto3';")));
     decoder.learn(SchemaId::Confluent(2), Some(&schema(Some(Language::Avro), "{}")));
-    let mut said = |id| decoder.push(&framed(id, &reading(1))).unwrap_err().to_string();
+    let mut said = |id| decoder.push(&framed(id, &reading(1)), &()).unwrap_err().to_string();
     assert_eq!(
         said(1),
         "bad_schema: schema id 1: the schema is in Protobuf, and the contract says that records are in Avro"
@@ -116,7 +116,7 @@ fn a_record_without_its_frame_needs_no_schema_and_is_rejected_as_what_it_is() {
         [(&b"{\"n\": 1}"[..], Class::BadFraming), (b"", Class::Empty), (&[0, 0, 0], Class::BadFraming)]
     {
         assert_eq!(decoder.needs(record), None);
-        assert_eq!(decoder.push(record).unwrap_err().class(), class);
+        assert_eq!(decoder.push(record, &()).unwrap_err().class(), class);
     }
 }
 
@@ -125,10 +125,10 @@ fn framed_json_is_read_by_the_contract_without_its_schema() {
     let mut decoder = decoder("format = 'json_schema'");
     let record = framed(9, br#"{"n": 1, "other": [true]}"#);
     assert_eq!(decoder.needs(&record), None);
-    decoder.push(&record).unwrap();
-    assert_eq!(decoder.push(&framed(9, b"{\"n\": 1")).unwrap_err().class(), Class::NotJson);
-    assert_eq!(decoder.push(&framed(9, &[0xff])).unwrap_err().class(), Class::NotUtf8);
-    assert_eq!(decoder.push(br#"{"n": 1}"#).unwrap_err().class(), Class::BadFraming);
+    decoder.push(&record, &()).unwrap();
+    assert_eq!(decoder.push(&framed(9, b"{\"n\": 1"), &()).unwrap_err().class(), Class::NotJson);
+    assert_eq!(decoder.push(&framed(9, &[0xff]), &()).unwrap_err().class(), Class::NotUtf8);
+    assert_eq!(decoder.push(br#"{"n": 1}"#, &()).unwrap_err().class(), Class::BadFraming);
     let columns = decoder.finish();
     assert_eq!(numbers(&columns[0]), [Some(1)]);
     assert_eq!(columns[3].as_string::<i32>().value(0), r#"{"other":[true]}"#);
@@ -141,9 +141,9 @@ fn a_raw_record_is_the_one_column_of_its_row_whatever_is_in_it() {
     let records = ["{\"a\": 1}", "", " \u{0}\"\\\u{1f600} "];
     for record in records {
         assert_eq!(decoder.needs(record.as_bytes()), None);
-        decoder.push(record.as_bytes()).unwrap();
+        decoder.push(record.as_bytes(), &()).unwrap();
     }
-    assert_eq!(decoder.push(&[b'a', 0xff]).unwrap_err().to_string(), "not_utf8: not UTF-8 at byte 2");
+    assert_eq!(decoder.push(&[b'a', 0xff], &()).unwrap_err().to_string(), "not_utf8: not UTF-8 at byte 2");
     let columns = decoder.finish();
     assert_eq!(columns[0].as_string::<i32>().iter().flatten().collect::<Vec<_>>(), records);
     assert_eq!(columns[1].null_count(), records.len());
@@ -166,7 +166,7 @@ fn a_schema_in_a_file_reads_records_without_a_frame() {
     let ddl = "CREATE TABLE t (n BIGINT) WITH (topic = 't', format = 'avro', schema_file = 'schemas/reading.avsc')";
     let mut decoder = beside(&[("schemas/reading.avsc", AVRO)], ddl).unwrap();
     assert_eq!(decoder.needs(&reading(5)), None);
-    decoder.push(&reading(5)).unwrap();
+    decoder.push(&reading(5), &()).unwrap();
     assert_eq!(numbers(&decoder.finish()[0]), [Some(5)]);
 
     let files = [
@@ -178,7 +178,7 @@ fn a_schema_in_a_file_reads_records_without_a_frame() {
     ];
     let ddl = "CREATE TABLE t (n BIGINT) WITH (topic = 't', format = 'protobuf', schema_file = 'protos/a.proto', message = 'A')";
     let mut decoder = beside(&files, ddl).unwrap();
-    decoder.push(&[8, 5, 0x12, 3, 0x0a, 1, b'x']).unwrap();
+    decoder.push(&[8, 5, 0x12, 3, 0x0a, 1, b'x'], &()).unwrap();
     let columns = decoder.finish();
     assert_eq!(numbers(&columns[0]), [Some(5)]);
     assert_eq!(columns[1].as_string::<i32>().value(0), r#"{"b":{"text":"x"}}"#);
@@ -223,9 +223,9 @@ proptest! {
         let good = framed(1, &good);
         decoder.learn(SchemaId::Confluent(1), Some(&schema(None, text)));
         let record = if frame { framed(1, &bytes) } else { bytes };
-        decoder.push(&good).unwrap();
-        let between = decoder.push(&record).is_ok();
-        decoder.push(&good).unwrap();
+        decoder.push(&good, &()).unwrap();
+        let between = decoder.push(&record, &()).is_ok();
+        decoder.push(&good, &()).unwrap();
         prop_assert_eq!(decoder.rows(), 2 + usize::from(between));
         let numbers = numbers(&decoder.finish()[0]);
         prop_assert_eq!((numbers[0], numbers[numbers.len() - 1]), (Some(1), Some(1)));

@@ -3,7 +3,7 @@
 use super::Decoder;
 use crate::contracts::datum::{Datums, JsonText};
 use crate::contracts::rejection::Rejection;
-use crate::contracts::{Contract, Format, Type};
+use crate::contracts::{Contract, Envelope, Format, Type};
 use crate::registry::{Schema, SchemaId};
 
 /// Makes JSON text of records.
@@ -28,7 +28,7 @@ impl Translator {
             Format::Json | Format::Csv => return None,
             Format::Datum(encoding, source) => From::Datums(Datums::new(*encoding, source.clone())),
             Format::Raw => {
-                let column = contract.columns.first()?;
+                let column = contract.columns.iter().find(|column| column.locator.path().is_some())?;
                 From::Raw { column: column.name.clone(), text: column.data_type == Type::String }
             }
         };
@@ -80,14 +80,14 @@ impl Decoder {
         }
     }
 
-    /// Appends the row of a record, in the format that the contract says.
+    /// Appends the row of a record, in the format that the contract says, with what comes beside it.
     #[inline]
-    pub fn push(&mut self, record: &[u8]) -> Result<(), Rejection> {
+    pub fn push(&mut self, record: &[u8], envelope: &impl Envelope) -> Result<(), Rejection> {
         match self.translator.take() {
-            None => self.push_json(record),
+            None => self.push_json_with(record, envelope),
             Some(mut translator) => {
                 let read = translator.read(record);
-                let pushed = read.and_then(|()| self.push_json(translator.text.as_str().as_bytes()));
+                let pushed = read.and_then(|()| self.push_json_with(translator.text.as_str().as_bytes(), envelope));
                 self.translator = Some(translator);
                 pushed
             }

@@ -300,6 +300,25 @@ fn a_string_column_takes_no_more_bytes_than_its_limit() {
 }
 
 #[test]
+fn a_key_counts_towards_the_limit() {
+    struct Keyed(usize);
+    impl Envelope for Keyed {
+        fn key(&self) -> Option<&[u8]> {
+            Some(&[b'k'; 100][..self.0])
+        }
+
+        fn header(&self, _: &str) -> Option<&[u8]> {
+            None
+        }
+    }
+    let mut decoder = one_column("STRING KEY");
+    decoder.limit = 100;
+    decoder.push(b"{}", &Keyed(60)).unwrap();
+    assert_eq!(decoder.push(b"{}", &Keyed(41)).map_err(|rejection| rejection.class()), Err(Class::TooLarge));
+    decoder.push(b"{}", &Keyed(40)).unwrap();
+}
+
+#[test]
 fn the_escapes_of_a_csv_field_count_towards_the_limit() {
     let contract = contract("CREATE TABLE t (a STRING) WITH (source = 'files')");
     let header = CsvHeader::new(&contract, "t.csv", &csv::ByteRecord::from(vec!["a", "b"])).unwrap();

@@ -8,11 +8,11 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
-use super::dialect::{FORMAT, PATH};
+use super::dialect::{FORMAT, HEADER, KEY, PATH};
 use super::{Source, identifier, name_at, spot};
 use crate::contracts::members::Members;
 use crate::contracts::path::Path;
-use crate::contracts::{Column, TimeFormat, Type};
+use crate::contracts::{Column, Locator, TimeFormat, Type};
 use crate::error::{Error, Result, nearest};
 
 const TYPES: &str = "STRING, BOOLEAN, INT, BIGINT, DOUBLE, DECIMAL(p, s), TIMESTAMP, DATE, BINARY, \
@@ -87,7 +87,7 @@ impl Source<'_> {
             {
                 let what = format!(
                     "`{}` takes its value from {}, and `{}` from {}",
-                    earlier.name, earlier.path, later.name, later.path
+                    earlier.name, earlier.locator, later.name, later.locator
                 );
                 return Err(self.error(definition.name.span.start, what).hint(
                     "a field of a record is one column's, or it is an object, or an array, that paths lead into",
@@ -112,7 +112,7 @@ impl Source<'_> {
         let type_at = self.token_from(definition.name.span.end);
         let mut column = Column {
             data_type: self.data_type(&definition.data_type, type_at)?,
-            path: Path::field(&name),
+            locator: Locator::Path(Path::field(&name)),
             name,
             at: spot(at),
             nullable: true,
@@ -120,6 +120,7 @@ impl Source<'_> {
             comment: None,
         };
         let mut said = HashSet::new();
+        let mut located = None;
         for option in &definition.options {
             match &option.option {
                 ColumnOption::Null => column.nullable = true,
@@ -127,12 +128,25 @@ impl Source<'_> {
                 ColumnOption::Comment(comment) => column.comment = Some(comment.clone()),
                 ColumnOption::Options(options) => {
                     let (key, texts) = texts(options);
+                    let own_at = texts.first().map_or(at, |text| text.at);
                     if !said.insert(key.clone()) {
                         let what = format!("{} of the column `{}` is there twice", key.to_uppercase(), column.name);
-                        return Err(self.error(texts.first().map_or(at, |text| text.at), what));
+                        return Err(self.error(own_at, what));
+                    }
+                    if let (PATH | KEY | HEADER, Some(other)) = (key.as_str(), &located) {
+                        let what = format!("`{}` has {other} and {} both", column.name, key.to_uppercase());
+                        return Err(self.error(own_at, what).hint("a value comes from one place"));
+                    }
+                    if key != FORMAT {
+                        located = Some(key.to_uppercase());
                     }
                     match (key.as_str(), texts.as_slice()) {
-                        (PATH, [path]) => column.path = self.path(path)?,
+                        (PATH, [path]) => column.locator = Locator::Path(self.path(path)?),
+                        (KEY, []) => column.locator = Locator::Key,
+                        (HEADER, [name]) if !name.text.is_empty() => {
+                            column.locator = Locator::Header(name.text.clone());
+                        }
+                        (HEADER, [name]) => return Err(self.error(name.at, "a header has a name")),
                         (FORMAT, texts) => column.formats = self.formats(&column, texts)?,
                         _ => return Err(self.error(at, format!("the options of `{}` cannot be read", column.name))),
                     }
@@ -140,9 +154,15 @@ impl Source<'_> {
                 other => {
                     return Err(self
                         .error(at, format!("`{other}` of the column `{}` means nothing in a contract", column.name))
-                        .hint("a column has a type, and perhaps PATH, FORMAT, NOT NULL and a COMMENT"));
+                        .hint("a column has a type, and perhaps PATH, KEY, HEADER, FORMAT, NOT NULL and a COMMENT"));
                 }
             }
+        }
+        if column.locator.path().is_none() && column.data_type.is_nested() {
+            let what = format!("`{}` is {}, and is to be {}", column.name, column.data_type, column.locator);
+            return Err(self
+                .error(type_at, what)
+                .hint("a key or a header is one value: make it a STRING, and read on in what is built from it"));
         }
         Ok(column)
     }
@@ -267,7 +287,9 @@ fn texts(options: &[SqlOption]) -> (String, Vec<Written>) {
     let mut key = String::new();
     let mut texts = Vec::with_capacity(options.len());
     for option in options {
-        if let SqlOption::KeyValue { key: Ident { value: word, .. }, value: Expr::Value(literal) } = option
+        if let SqlOption::Ident(word) = option {
+            key = word.value.to_lowercase();
+        } else if let SqlOption::KeyValue { key: Ident { value: word, .. }, value: Expr::Value(literal) } = option
             && let Value::SingleQuotedString(text) = &literal.value
         {
             key = word.to_lowercase();

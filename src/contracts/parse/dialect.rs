@@ -1,5 +1,5 @@
-//! The grammar of contracts: that of Hive and Spark, with everybody's identifiers, and `PATH` and `FORMAT` behind a
-//! column's type.
+//! The grammar of contracts: that of Hive and Spark, with everybody's identifiers, and behind a column's type what no
+//! other grammar has: where its value is, and how its times are written.
 
 use std::any::TypeId;
 
@@ -10,6 +10,10 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 pub const PATH: &str = "path";
 pub const FORMAT: &str = "format";
+pub const KEY: &str = "key";
+pub const HEADER: &str = "header";
+/// All of them.
+pub const WORDS: [&str; 4] = [PATH, FORMAT, KEY, HEADER];
 
 #[derive(Debug)]
 pub struct ContractDialect;
@@ -44,10 +48,13 @@ impl Dialect for ContractDialect {
     ) -> Result<Option<Result<Option<ColumnOption>, ParserError>>, ParserError> {
         let Token::Word(word) = &parser.peek_token_ref().token else { return Ok(None) };
         let word = word.value.to_lowercase();
-        if word != PATH && word != FORMAT {
+        if !WORDS.contains(&word.as_str()) {
             return Ok(None);
         }
         let key = parser.parse_identifier()?;
+        if word == KEY {
+            return Ok(Some(Ok(Some(ColumnOption::Options(vec![SqlOption::Ident(key)])))));
+        }
         let mut options = vec![text(parser, &key)?];
         while word == FORMAT
             && parser.peek_token_ref().token == Token::Comma

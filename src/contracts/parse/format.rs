@@ -57,7 +57,7 @@ impl Text<'_> {
                     .error(at, "files have no such records")
                     .hint("the format of files is 'json' or 'csv'; the others are for topics"));
             }
-            (Named::Raw, _) => match columns {
+            (Named::Raw, _) => match columns.iter().filter(|c| c.locator.path().is_some()).collect::<Vec<_>>()[..] {
                 [column] if is_raw(column) => Format::Raw,
                 _ => {
                     return Err(self

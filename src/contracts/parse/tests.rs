@@ -250,7 +250,7 @@ fn a_column_may_say_where_its_value_is_and_how_its_times_are_written() {
             PATH 't.u', days ARRAY<DATE> format 'yyyy''q''MMdd'
         ) WITH (topic = 'x', coerce = 'lossless')",
     );
-    let paths: Vec<String> = contract.columns.iter().map(|column| column.path.to_string()).collect();
+    let paths: Vec<String> = contract.columns.iter().map(|column| column.locator.to_string()).collect();
     assert_eq!(paths, ["format", "a.path", "a.b c[2]", "t.u", "days"]);
     let formats = |index: usize| contract.columns[index].formats.iter().map(|f| f.to_string()).collect::<Vec<_>>();
     assert_eq!(formats(3), ["epoch_ms", "dd/MM/yyyy", "iso8601"]);
@@ -309,10 +309,12 @@ fn the_contracts_in_the_documentation_are_contracts() {
 }
 
 #[test]
-fn the_documentation_names_every_type_option_format_and_class() {
+fn the_documentation_names_every_type_word_option_format_and_class() {
     let classes = crate::contracts::Class::ALL.map(|class| class.name());
     let formats = crate::contracts::TimeFormat::NAMES;
-    let named = OPTIONS.iter().chain(&columns::TYPE_NAMES).chain(&classes).chain(&formats);
+    let words = dialect::WORDS.map(str::to_uppercase);
+    let words = words.each_ref().map(String::as_str);
+    let named = OPTIONS.iter().chain(&columns::TYPE_NAMES).chain(&words).chain(&classes).chain(&formats);
     for name in named {
         assert!(README.contains(&format!("`{name}")), "sql/README.md does not tell of {name}");
     }

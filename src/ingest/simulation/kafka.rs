@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::super::feed::{self, Event, Feed, Kafka, Kind, Message, Partition, Range};
+use crate::contracts::Envelope;
 use crate::error::{Error, Result};
 use crate::runtime::simulated::{below, elapsed, happens, note, sleep};
 
@@ -214,12 +215,18 @@ impl Message for &Handed {
         Some(self.offset)
     }
 
+    fn payload(&self) -> Option<&[u8]> {
+        self.payload.as_deref()
+    }
+}
+
+impl Envelope for &Handed {
     fn key(&self) -> Option<&[u8]> {
         None
     }
 
-    fn payload(&self) -> Option<&[u8]> {
-        self.payload.as_deref()
+    fn header(&self, _: &str) -> Option<&[u8]> {
+        None
     }
 }
 
