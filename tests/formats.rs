@@ -304,6 +304,38 @@ fn while_the_registry_is_away_nothing_is_rejected_and_all_is_there_once_when_it_
 }
 
 #[test]
+fn a_topic_that_waits_for_its_schema_holds_back_no_other_topic_of_its_table() {
+    let registry = registry();
+    let world = world("waits", &registry).with("MEDALLION_INGEST__FLUSH_INTERVAL", "100ms");
+    let (payments, refunds) = (world.topic("payments", 1), world.topic("refunds", 1));
+    let origin = format!("topics = '{payments}, {refunds}', format = 'avro'");
+    let world = world.contract("payments", &format!("CREATE TABLE payments ({PAYMENTS}) WITH ({origin})"));
+    let send = |topic: &str, id: u32, numbers: std::ops::Range<u32>| {
+        let record = |n: u32| Record::new(framed(&id.to_be_bytes(), &payment(&uuid(n), n.into(), None)));
+        world.produce(topic, &numbers.map(record).collect::<Vec<_>>());
+    };
+    let rows = || match world.run(&["sql", "-q", "--format", "csv", "-c", "select count(*) from bronze.payments"]) {
+        ended if ended.code == 0 => ended.out.lines().last().unwrap().parse().unwrap_or(0),
+        _ => 0,
+    };
+    send(&payments, 42, 0..5);
+    let daemon = world.daemon(&["ingest"]);
+    wait_until("the first rows are there", || rows() == 5);
+    registry.mood(Mood::Away);
+    registry.register(43, "refunds", "AVRO", PAYMENT, &[("bank.Party", "party")]);
+    send(&refunds, 43, 5..10);
+    wait_until("one topic waits", || daemon.said().contains("fetching is paused until the schema is there"));
+    send(&payments, 42, 10..15);
+    wait_until("the other one goes on", || rows() == 10);
+    registry.mood(Mood::Answers);
+    wait_until("all rows are there", || rows() == 15);
+    daemon.signal("-TERM");
+    daemon.succeeds();
+    assert_eq!(world.count("select count(distinct id) from bronze.payments where _error is null"), 15);
+    assert_verified(&world);
+}
+
+#[test]
 fn records_of_many_schemas_are_one_row_each_in_their_place_while_the_registry_comes_and_goes() {
     const PARTITIONS: i32 = 3;
     const SCHEMAS: usize = 40;

@@ -6,7 +6,6 @@ use chrono::{DateTime, Utc};
 
 use super::{World, grouped};
 use crate::care::status;
-use crate::contracts::Origin;
 use crate::engine::release;
 use crate::error::Result;
 use crate::ingest;
@@ -50,10 +49,10 @@ pub async fn run(world: &World) -> Result<()> {
 async fn lag(world: &World, lake: Arc<crate::lake::Lake>) -> Result<()> {
     let mut routes = Vec::new();
     for contract in world.contracts()? {
-        if let Origin::Topic { topic } = &contract.origin {
+        if contract.topics().is_some() {
             let table = lake.table(&TableName::new("bronze", contract.name.as_str()))?;
             if table.exists().await? {
-                routes.push((topic.clone(), table));
+                routes.push((contract, table));
             }
         }
     }

@@ -3,7 +3,7 @@
 use chrono::Utc;
 
 use super::World;
-use crate::contracts::{Contract, Framing, Origin};
+use crate::contracts::{Contract, Framing};
 use crate::error::{Error, Kind, Result};
 use crate::ingest;
 use crate::models;
@@ -21,14 +21,7 @@ pub async fn run(world: &World) -> Result<()> {
     };
     say("configuration", Ok("read".to_owned()));
     let contracts = world.contracts();
-    let topics: Vec<String> = contracts
-        .iter()
-        .flatten()
-        .filter_map(|c| match &c.origin {
-            Origin::Topic { topic } => Some(topic.clone()),
-            Origin::Files { .. } => None,
-        })
-        .collect();
+    let to_read: Vec<Contract> = contracts.iter().flatten().cloned().collect();
     let framings: Vec<_> = contracts.iter().flatten().filter_map(Contract::registry).collect();
     say("contracts", contracts.map(|c| format!("{} tables", c.len())));
     let options = models::Options { run_started_at: Utc::now(), ..models::Options::default() };
@@ -42,7 +35,7 @@ pub async fn run(world: &World) -> Result<()> {
         }),
     );
     say("store", store(world).await);
-    say("broker", ingest::check(&world.config, topics).await);
+    say("broker", ingest::check(&world.config, &to_read).await);
     if !framings.is_empty() {
         say("schema registry", registry(world, &framings).await);
     }

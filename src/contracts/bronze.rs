@@ -26,7 +26,7 @@ impl Contract {
             fields.push(Field::new(name, data_type, true).with_metadata(metadata));
         };
         match &self.origin {
-            Origin::Topic { .. } => {
+            Origin::Topics(_) => {
                 add("_topic", text(), "Kafka topic");
                 add("_partition", DataType::Int32, "Kafka partition");
                 add("_offset", DataType::Int64, "Kafka offset; (_topic, _partition, _offset) is unique");

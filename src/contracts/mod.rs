@@ -21,6 +21,7 @@ mod reader;
 mod rejection;
 mod time;
 mod timestamp;
+mod topics;
 mod types;
 
 use std::path::Path;
@@ -36,6 +37,7 @@ pub use self::envelope::{Envelope, Locator};
 pub use self::parse::parse;
 pub use self::rejection::{Class, Rejection};
 pub use self::time::TimeFormat;
+pub use self::topics::{Pattern, Topics};
 pub use self::types::Type;
 use crate::error::{Error, Place, Result};
 
@@ -68,9 +70,7 @@ pub struct Spot {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    Topic {
-        topic: String,
-    },
+    Topics(Topics),
     Files {
         location: Option<String>,
         /// Every load brings all rows there are: what is absent has gone.
@@ -137,6 +137,14 @@ pub struct Column {
 }
 
 impl Contract {
+    /// The topics whose records it takes; none if its rows come from files.
+    pub fn topics(&self) -> Option<&Topics> {
+        match &self.origin {
+            Origin::Topics(topics) => Some(topics),
+            Origin::Files { .. } => None,
+        }
+    }
+
     /// The registry's framing of the records, if a registry is needed to read them.
     pub fn registry(&self) -> Option<Framing> {
         match &self.format {
@@ -201,19 +209,20 @@ pub fn load(folder: &Path) -> Result<Vec<Contract>> {
         let text = std::fs::read_to_string(&path)
             .map_err(|error| Error::input(format!("cannot read the contract {}", path.display())).because(error))?;
         let (contract, origin) = parse::parse_with_origin(&path.display().to_string(), &text)?;
-        ensure_own_topic(&contract, origin, &contracts)?;
+        ensure_own_topics(&contract, origin, &contracts)?;
         contracts.push(contract);
     }
     Ok(contracts)
 }
 
 /// A topic lands in one table. (Two contracts of one table cannot be: each has its file's name.)
-fn ensure_own_topic(contract: &Contract, origin: Place, earlier: &[Contract]) -> Result<()> {
-    let Origin::Topic { topic } = &contract.origin else { return Ok(()) };
-    match earlier.iter().find(|earlier| earlier.origin == contract.origin) {
-        Some(other) => Err(Error::input(format!("the topic `{topic}` is already taken by {}", other.file))
+fn ensure_own_topics(contract: &Contract, origin: Place, earlier: &[Contract]) -> Result<()> {
+    let Some(topics) = contract.topics() else { return Ok(()) };
+    let clash = |other: &Contract| Some((topics.clash(other.topics()?)?, other.file.clone()));
+    match earlier.iter().find_map(clash) {
+        Some((what, file)) => Err(Error::input(format!("{what} is already taken by {file}"))
             .at(origin)
-            .hint("a topic lands in one table: remove one of the two contracts, or change its topic")),
+            .hint("a topic lands in one table: remove one of the two contracts, or change its topics")),
         None => Ok(()),
     }
 }

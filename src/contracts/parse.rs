@@ -17,11 +17,13 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use self::dialect::ContractDialect;
-use super::{Coerce, Column, Contract, Origin, Spot, Type};
+use super::{Coerce, Column, Contract, Origin, Pattern, Spot, Topics, Type};
 use crate::error::{Error, Place, Result, nearest};
 
-const OPTIONS: [&str; 12] = [
+const OPTIONS: [&str; 14] = [
     "topic",
+    "topics",
+    "topic_pattern",
     "source",
     "location",
     "extract",
@@ -208,28 +210,47 @@ impl Source<'_> {
     fn origin(&self, table: &CreateTable, options: &[Setting]) -> Result<(Origin, Location)> {
         let of_files =
             ["source", "location", "extract", "key", "watermark"].into_iter().find_map(|key| get(options, key));
-        match (get(options, "topic"), of_files) {
-            (Some(topic), None) => Ok((self.topic(topic)?, topic.key_at)),
-            (None, Some(first)) => Ok((self.files(options)?, first.key_at)),
-            (Some(topic), Some(other)) => {
-                let what = format!("`topic` and `{}` do not go together", other.key);
-                Err(self.error(topic.key_at.max(other.key_at), what).hint("records come from a topic or from files"))
+        let mut of_topics = ["topic", "topics", "topic_pattern"].into_iter().filter_map(|key| get(options, key));
+        match (of_topics.next(), of_topics.next().or(of_files)) {
+            (Some(topics), None) => Ok((Origin::Topics(self.topics(topics)?), topics.key_at)),
+            (Some(one), Some(other)) => {
+                let what = format!("`{}` and `{}` do not go together", one.key, other.key);
+                Err(self.error(one.key_at.max(other.key_at), what).hint(
+                    "records come from `topic`, from several `topics`, from those that match `topic_pattern`, or from files",
+                ))
             }
+            (None, Some(first)) => Ok((self.files(options)?, first.key_at)),
             (None, None) => Err(self
                 .error(name_at(table), "the contract does not say where its records come from")
                 .hint("add WITH (topic = '...') behind the columns, or WITH (source = 'files') for a batch source")),
         }
     }
 
-    fn topic(&self, setting: &Setting) -> Result<Origin> {
-        let topic = &setting.value;
+    fn topics(&self, setting: &Setting) -> Result<Topics> {
+        let text = setting.value.as_str();
+        let names: Vec<&str> = match setting.key.as_str() {
+            "topic" => vec![text],
+            "topics" => text.split(',').map(str::trim).collect(),
+            _ => {
+                return Pattern::parse(text).map(Topics::Matching).map_err(|fault| {
+                    self.error(setting.value_at, format!("`{text}` is not a regular expression"))
+                        .because(fault)
+                        .hint("it has to match the whole name of a topic, as 'calls\\..*' matches calls.east")
+                });
+            }
+        };
         let is_part = |ch: char| ch.is_ascii_alphanumeric() || matches!(ch, '.' | '_' | '-');
-        if topic.is_empty() || topic.len() > 249 || !topic.chars().all(is_part) {
-            return Err(self
-                .error(setting.value_at, format!("`{topic}` cannot be the name of a topic"))
-                .hint("a topic has 1 to 249 letters, digits, dots, underscores and hyphens"));
+        for (index, name) in names.iter().enumerate() {
+            if name.is_empty() || name.len() > 249 || !name.chars().all(is_part) {
+                return Err(self.error(setting.value_at, format!("`{name}` cannot be the name of a topic")).hint(
+                    "a topic has 1 to 249 letters, digits, dots, underscores and hyphens; `topics` has commas between",
+                ));
+            }
+            if names.iter().take(index).any(|earlier| earlier == name) {
+                return Err(self.error(setting.value_at, format!("the topic `{name}` is there twice")));
+            }
         }
-        Ok(Origin::Topic { topic: topic.clone() })
+        Ok(Topics::Named(names.into_iter().map(str::to_owned).collect()))
     }
 
     fn files(&self, options: &[Setting]) -> Result<Origin> {

@@ -60,6 +60,25 @@ fn a_topic_is_taken_by_one_contract_only() {
 }
 
 #[test]
+fn contracts_that_claim_one_topic_by_a_list_or_a_pattern_are_refused_by_the_names_of_both_files() {
+    for (a, b, what) in [
+        ("topics = 'x, same'", "topics = 'same, y'", "the topic `same`"),
+        ("topic_pattern = 's.*'", "topic = 'same'", "the topic `same`"),
+        ("topics = 'same, x'", "topic_pattern = 'sa..'", "the topic `same`"),
+        ("topic_pattern = 's.*'", "topic_pattern = 's.*'", "the pattern `s.*`"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, options) in [("a", a), ("b", b)] {
+            let ddl = format!("CREATE TABLE {name} (id STRING)\nWITH ({options})");
+            std::fs::write(folder.path().join(format!("{name}.sql")), ddl).unwrap();
+        }
+        let error = load(folder.path()).err().unwrap();
+        assert!(error.what().contains(what) && error.what().contains("a.sql"), "{error}");
+        assert!(error.place().is_some_and(|place| place.file.ends_with("b.sql")), "{error}");
+    }
+}
+
+#[test]
 fn a_folder_or_file_that_cannot_be_read_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let absent = folder.path().join("absent");

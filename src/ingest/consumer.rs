@@ -53,7 +53,7 @@ struct Callbacks {
 }
 
 impl Consumer {
-    pub fn new(config: &ClientConfig, token_file: Option<PathBuf>, topics: &[&str]) -> Result<Consumer> {
+    pub fn new(config: &ClientConfig, token_file: Option<PathBuf>) -> Result<Consumer> {
         let native = config.create_native_config().map_err(|e| match e {
             // The value is left out: it may be a secret.
             KafkaError::ClientConfig(_, reason, name, _) => {
@@ -85,11 +85,7 @@ impl Consumer {
             sys::rd_kafka_poll_set_consumer(client);
             (client, sys::rd_kafka_queue_get_consumer(client))
         };
-        let consumer = Consumer { client, queue, callbacks };
-        let list = List::of(topics.iter().map(|t| (*t, -1, None)))?;
-        // SAFETY: both handles are alive.
-        consumer.check("subscribe", unsafe { sys::rd_kafka_subscribe(consumer.client, list.0) })?;
-        Ok(consumer)
+        Ok(Consumer { client, queue, callbacks })
     }
 
     fn is_cooperative(&self) -> bool {
@@ -125,6 +121,17 @@ impl Feed for Consumer {
 
     fn event(&self) -> Option<Event> {
         self.callbacks.events.borrow_mut().pop_front()
+    }
+
+    fn subscribe(&self, topics: &[&str]) -> Result<()> {
+        let list = List::of(topics.iter().map(|t| (*t, -1, None)))?;
+        // SAFETY: both handles are alive; the call copies the list. An empty one would be an error.
+        self.check("subscribe", unsafe {
+            match topics.is_empty() {
+                true => sys::rd_kafka_unsubscribe(self.client),
+                false => sys::rd_kafka_subscribe(self.client, list.0),
+            }
+        })
     }
 
     fn assign(&self, partitions: &[(Partition, Option<i64>)]) -> Result<()> {

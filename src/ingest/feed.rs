@@ -83,6 +83,10 @@ pub trait Feed {
 
     fn event(&self) -> Option<Event>;
 
+    /// Asks for the partitions of these topics, and no longer for those of any other. Which of them are ours, and which
+    /// are no more, events will tell.
+    fn subscribe(&self, topics: &[&str]) -> Result<()>;
+
     /// Takes partitions over, each from the given offset (None: from its beginning).
     fn assign(&self, partitions: &[(Partition, Option<i64>)]) -> Result<()>;
 
@@ -103,7 +107,8 @@ pub trait Feed {
 pub trait Kafka {
     type Feed: Feed;
 
-    fn subscribe(&self, topics: &[&str]) -> Result<Self::Feed>;
+    /// A member that is yet to subscribe.
+    fn join(&self) -> Result<Self::Feed>;
 
     /// Where each partition begins and ends now.
     async fn ranges(&self, partitions: &[Partition]) -> Result<BTreeMap<Partition, Range>>;

@@ -8,6 +8,8 @@ mod buffer;
 mod consumer;
 mod exposition;
 mod feed;
+mod flush;
+mod lag;
 pub mod metrics;
 mod parked;
 mod port;
@@ -19,9 +21,11 @@ mod simulation;
 mod source;
 mod token;
 mod topic_id;
+mod topics;
+mod trouble;
 mod writer;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -37,8 +41,8 @@ pub use self::source::Broker;
 pub use self::writer::{Flow, Flush, Settled, Work};
 use crate::config::Config;
 use crate::contracts::bronze::INGEST_DATE;
-use crate::contracts::{Contract, Origin};
-use crate::error::{Error, Kind, Result, nearest};
+use crate::contracts::{Contract, Topics};
+use crate::error::{Error, Kind, Result};
 use crate::lake::commit::{Commit, Outcome, commit};
 use crate::lake::evolve::{Declared, REQUIRED_PROPERTY};
 use crate::lake::offsets::Marks;
@@ -55,7 +59,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Only these contracts; empty for all.
+    /// Only these contracts, or these of their topics; empty for all.
     pub topics: Vec<String>,
     /// End when every partition is committed up to the end that it has at the start.
     pub until_caught_up: bool,
@@ -63,10 +67,10 @@ pub struct Options {
     pub accept_gaps: Vec<String>,
 }
 
-/// A topic and the table that its records land in.
+/// Topics and the table that their records land in.
 #[derive(Clone)]
 pub struct Route {
-    pub topic: String,
+    pub topics: Topics,
     pub contract: Contract,
     pub table: Table,
     /// A version at which the table has the contract's columns. Commits build on it: should they change after it, the
@@ -91,15 +95,20 @@ pub async fn run(
             .map_err(|e| e.context("care.vacuum_retention"))?;
     }
     let mut routes: Vec<Route> = Vec::new();
-    for contract in wanted(contracts, &options.topics)? {
-        let Origin::Topic { topic } = &contract.origin else { continue };
+    for (contract, topics) in topics::wanted(contracts, &options.topics)? {
         let table = lake.table(&TableName::new("bronze", contract.name.as_str()))?;
-        routes.push(Route { topic: topic.clone(), table, contract, version: 0, committed: watch::Sender::new(0) });
+        routes.push(Route { topics, table, contract, version: 0, committed: watch::Sender::new(0) });
     }
     let schemas = Schemas::new(&config.registry, &routes)?;
-    let topics: Vec<String> = routes.iter().map(|r| r.topic.clone()).collect();
-    let asked = broker.clone();
-    let partitions = blocking(move || asked.partitions(&topics)).await?;
+    let existing = topics::existing(&broker, routes.iter().map(|r| &r.topics)).await?;
+    let claimed = topics::claimed_by(&routes, &existing)?;
+    for (index, route) in routes.iter().enumerate() {
+        if !claimed.values().any(|taker| *taker == index) {
+            tracing::warn!(table = %route.table.name, pattern = %route.topics, "no topic matches yet");
+        }
+    }
+    let (asked, names) = (broker.clone(), claimed.keys().cloned().collect::<Vec<_>>());
+    let partitions = blocking(move || asked.partitions(&names)).await?;
     let accepted_gaps = accepted(&options.accept_gaps, &partitions)?;
     let patience = config.ingest.commit_timeout;
     for route in &mut routes {
@@ -116,7 +125,7 @@ pub async fn run(
         ),
         false => None,
     };
-    schemas.prefetch(&routes).await;
+    schemas.prefetch(&routes, &claimed).await;
     // A run that ends by itself is watched by whoever started it.
     let _port = match (routes.first(), options.until_caught_up) {
         (Some(route), false) => {
@@ -132,10 +141,17 @@ pub async fn run(
         let tended: Vec<_> = tended.collect();
         Keeper::start(lake, &tended, &config.care, stop.clone(), metrics.maintenance.clone())
     });
+    let (seen, topics) = watch::channel(existing);
+    let watched = routes.iter().any(|route| matches!(route.topics, Topics::Matching(_))) && !options.until_caught_up;
+    let _watch = match broker.refresh() {
+        Some(every) if watched => Some(Open(tokio::spawn(topics::look_out(broker.clone(), every, seen)))),
+        _ => None,
+    };
     let template = session::Session {
         kafka: broker,
         config: config.ingest.clone(),
         routes: Arc::default(),
+        topics,
         schemas,
         ends,
         accepted_gaps,
@@ -171,7 +187,7 @@ async fn sessions(template: session::Session<Broker>, mut routes: Vec<Route>, pa
     }
 }
 
-/// A port that closes when the daemon ends.
+/// What goes on beside the daemon and ends when it does.
 struct Open(tokio::task::JoinHandle<()>);
 
 impl Drop for Open {
@@ -198,37 +214,6 @@ fn accepted(named: &[String], known: &[Partition]) -> Result<Vec<Partition>> {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|e| Error::bug("a thread of ingest ended").because(e))?
-}
-
-/// The topic contracts that were asked for, by table or by topic.
-fn wanted(contracts: Vec<Contract>, names: &[String]) -> Result<Vec<Contract>> {
-    let topics: BTreeMap<String, Contract> = contracts
-        .into_iter()
-        .filter_map(|c| match &c.origin {
-            Origin::Topic { topic } => Some((topic.clone(), c)),
-            Origin::Files { .. } => None,
-        })
-        .collect();
-    if names.is_empty() {
-        return match topics.is_empty() {
-            false => Ok(topics.into_values().collect()),
-            true => Err(Error::input("no contract names a topic").hint("ingest.contracts is the folder of contracts")),
-        };
-    }
-    names
-        .iter()
-        .map(|name| {
-            let found = topics.get(name).or_else(|| topics.values().find(|c| c.name == *name));
-            found.cloned().ok_or_else(|| {
-                let known = topics.keys().map(String::as_str);
-                let error = Error::input(format!("--topics: no contract has the topic `{name}`"));
-                match nearest(name, known.clone()) {
-                    Some(near) => error.hint(format!("did you mean `{near}`?")),
-                    None => error.hint(format!("the contracts have: {}", known.collect::<Vec<_>>().join(", "))),
-                }
-            })
-        })
-        .collect()
 }
 
 async fn ensured(route: &Route, patience: Duration) -> Result<u64> {
@@ -296,25 +281,34 @@ async fn patiently<T, F: Future<Output = Result<T>>>(
 }
 
 /// How many records each topic's table is behind the broker.
-pub async fn lag(config: &Config, tables: Vec<(String, Table)>) -> Result<Vec<(String, u64)>> {
+pub async fn lag(config: &Config, tables: Vec<(Contract, Table)>) -> Result<Vec<(String, u64)>> {
     let broker = Broker::new(&config.kafka, config.ingest.memory)?;
-    let topics: Vec<String> = tables.iter().map(|(topic, _)| topic.clone()).collect();
-    let ends = blocking(move || broker.ends(&broker.partitions(&topics)?)).await?;
+    let contracts: Vec<&Contract> = tables.iter().map(|(contract, _)| contract).collect();
+    let claimed = topics::of_contracts(&broker, &contracts).await?;
+    let names: Vec<String> = claimed.keys().cloned().collect();
+    let ends = blocking(move || broker.ends(&broker.partitions(&names)?)).await?;
+    let mut logs = Vec::with_capacity(tables.len());
+    for (_, table) in &tables {
+        logs.push(read_marks(table, Duration::ZERO).await?.1);
+    }
     let mut lags = Vec::new();
-    for (topic, table) in tables {
-        let (_, log) = read_marks(&table, Duration::ZERO).await?;
+    for (topic, index) in claimed {
+        let Some(log) = logs.get(index) else { continue };
         let behind = ends.iter().filter(|(p, _)| p.topic == topic).map(|(p, range)| {
-            let next = Marks::from_log(&log, &p.topic, p.partition).next.unwrap_or(range.low);
+            let next = Marks::from_log(log, &p.topic, p.partition).next.unwrap_or(range.low);
             u64::try_from(range.high - next).unwrap_or(0)
         });
-        lags.push((topic.clone(), behind.sum()));
+        let behind = behind.sum();
+        lags.push((topic, behind));
     }
     Ok(lags)
 }
 
-/// Whether the broker answers and has these topics.
-pub async fn check(config: &Config, topics: Vec<String>) -> Result<String> {
+/// Whether the broker answers and has the topics that these contracts name.
+pub async fn check(config: &Config, contracts: &[Contract]) -> Result<String> {
     let broker = Broker::new(&config.kafka, config.ingest.memory)?;
-    let partitions = blocking(move || broker.partitions(&topics)).await?;
+    let contracts: Vec<&Contract> = contracts.iter().filter(|contract| contract.topics().is_some()).collect();
+    let names: Vec<String> = topics::of_contracts(&broker, &contracts).await?.into_keys().collect();
+    let partitions = blocking(move || broker.partitions(&names)).await?;
     Ok(format!("{} answers, with {} partitions to read", config.kafka.brokers, partitions.len()))
 }

@@ -33,8 +33,9 @@ impl<K: Kafka> Running<'_, K> {
 
     async fn take_over(&mut self, partitions: Vec<Partition>) -> Result<(), Leave> {
         let mut starts = Vec::with_capacity(partitions.len());
-        for route in self.session.routes.iter() {
-            let mine: Vec<Partition> = partitions.iter().filter(|p| p.topic == route.topic).cloned().collect();
+        for (index, route) in self.session.routes.iter().enumerate() {
+            let lands_there = |p: &&Partition| self.lanes.get(&p.topic).is_some_and(|lane| lane.outlet == index);
+            let mine: Vec<Partition> = partitions.iter().filter(lands_there).cloned().collect();
             if mine.is_empty() {
                 continue;
             }
@@ -58,6 +59,8 @@ impl<K: Kafka> Running<'_, K> {
         }
         tracing::info!(partitions = starts.len(), "reading");
         self.assigned.extend(partitions);
+        // The client may give the handle of a topic that is gone to one that was just made.
+        self.handles.clear();
         self.feed.assign(&starts)?;
         Ok(self.hold_parked()?)
     }

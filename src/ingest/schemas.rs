@@ -3,6 +3,7 @@
 //! Only the registry's own word that it has no such schema is an answer. While it is away the question stays open: it is
 //! asked again, with pauses that grow, until the registry answers or nobody waits any more.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,15 +55,15 @@ impl Schemas {
 
     /// Fetches the newest schema of each topic, so that the first records need not wait. Whatever goes wrong here will be
     /// met, and waited for, when a record needs a schema.
-    pub async fn prefetch(&self, routes: &[Route]) {
+    pub async fn prefetch(&self, routes: &[Route], claimed: &BTreeMap<String, usize>) {
         let Some(client) = &self.client else { return };
-        for route in routes {
-            let Some(framing) = route.contract.registry() else { continue };
-            match client.prefetch(&route.topic, framing.api()).await {
-                Ok(Some(id)) => tracing::info!(topic = route.topic, %id, "the newest schema"),
-                Ok(None) => tracing::info!(topic = route.topic, "no schema is registered under the topic's name"),
+        for (topic, route) in claimed {
+            let Some(framing) = routes.get(*route).and_then(|route| route.contract.registry()) else { continue };
+            match client.prefetch(topic, framing.api()).await {
+                Ok(Some(id)) => tracing::info!(topic, %id, "the newest schema"),
+                Ok(None) => tracing::info!(topic, "no schema is registered under the topic's name"),
                 Err(error) => {
-                    tracing::warn!(topic = route.topic, %error, "no schema yet");
+                    tracing::warn!(topic, %error, "no schema yet");
                     // It would be waited for again and again.
                     return;
                 }

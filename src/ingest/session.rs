@@ -5,45 +5,36 @@
 //! away; what it polls meanwhile waits too, for a record once handed over is never dropped. A topic that waits for a
 //! schema waits alone.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
-use super::buffer::{Buffer, Taken};
+use super::Route;
+use super::buffer::Buffer;
 use super::feed::{Batch, Feed, Kafka, Kind, Message, Partition, Range, ensure_continues, ensure_same_topic};
-use super::metrics::{Lag, Metrics};
+use super::flush::Outlet;
+use super::metrics::Metrics;
 use super::parked::Parked;
 use super::schemas::Schemas;
-use super::writer::{Flow, Flush, Settled, Work, ended};
-use super::{Route, read_marks};
+use super::topics::Existing;
+use super::trouble::Trouble;
+use super::writer::{Flow, Settled};
 use crate::config::IngestConfig;
-use crate::error::{Error, Kind as ErrorKind, Result};
-use crate::lake::commit::Outcome;
+use crate::error::{Error, Result};
 use crate::lake::offsets::Marks;
 use crate::registry::SchemaId;
-use crate::runtime::{self, Mistake, planted};
+use crate::runtime;
 
 /// The longest the loop waits for records: also how fast it notices a shutdown or a flush that is due.
 const POLL: Duration = Duration::from_millis(50);
 /// The same while a schema is about to come.
 const SHORT_POLL: Duration = Duration::from_millis(1);
-/// How long a full pipe is waited for before fetching is paused.
-const PATIENCE_BEFORE_PAUSE: Duration = Duration::from_secs(10);
-/// How often it is looked whether a full pipe has room again.
-const ROOM_POLL: Duration = Duration::from_millis(1);
 /// On a shutdown, what is in hand has to be committed within this.
 const DEADLINE: Duration = Duration::from_secs(8);
-/// How often partitions that other daemons hold are looked up, when waiting for all of them to catch up.
-const LOOK_UP_OTHERS: Duration = Duration::from_secs(1);
-/// How often it is noted how far each partition is behind.
-const NOTE_LAG: Duration = Duration::from_secs(1);
-/// An error rate over fewer records says nothing.
-const RATE_WINDOW: u64 = 1000;
 
 pub enum End {
     Done,
@@ -55,6 +46,8 @@ pub struct Session<K> {
     pub kafka: K,
     pub config: IngestConfig,
     pub routes: Arc<Vec<Route>>,
+    /// What patterns find their topics among.
+    pub topics: watch::Receiver<Existing>,
     pub schemas: Schemas,
     /// Where "caught up" is, if that is the end.
     pub ends: Option<BTreeMap<Partition, Range>>,
@@ -65,31 +58,11 @@ pub struct Session<K> {
     pub trouble: Arc<Trouble>,
 }
 
-/// Since when the store refuses what is to be committed. A session that meets that starts over from the tables, which
-/// costs nothing but reading again, until the store has had its time.
-#[derive(Debug, Default)]
-pub struct Trouble(Mutex<Option<Instant>>);
-
-impl Trouble {
-    fn over(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    /// Whether it is still worth trying, after an error.
-    fn worth_trying(&self, error: &Error, patience: Duration) -> bool {
-        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = *since.get_or_insert_with(runtime::now);
-        error.kind() == ErrorKind::Outside && !error.is_lasting() && runtime::now().duration_since(since) < patience
-    }
-}
-
 /// A topic in a running session.
 pub(super) struct Lane {
     pub buffer: Buffer,
-    flow: Flow,
-    in_flight: usize,
-    /// Records and rejected ones of the window over which the error rate is taken.
-    window: (u64, u64),
+    /// The index of its table's outlet.
+    pub outlet: usize,
 }
 
 pub(super) struct Running<'a, K: Kafka> {
@@ -97,16 +70,20 @@ pub(super) struct Running<'a, K: Kafka> {
     pub feed: &'a K::Feed,
     /// By topic. In their order, so that a history repeats.
     pub lanes: BTreeMap<String, Lane>,
+    /// One a route.
+    pub outlets: Vec<Outlet>,
+    pub topics: watch::Receiver<Existing>,
+    pub subscribed: BTreeSet<String>,
     /// The client's handle of a topic, so that a record costs no look-up by name.
-    handles: HashMap<usize, String>,
-    settled: UnboundedReceiver<Settled>,
+    pub handles: HashMap<usize, String>,
+    pub settled: UnboundedReceiver<Settled>,
     pub committed: BTreeMap<Partition, i64>,
-    backlog: VecDeque<<K::Feed as Feed>::Batch<'a>>,
+    pub backlog: VecDeque<<K::Feed as Feed>::Batch<'a>>,
     pub assigned: Vec<Partition>,
     /// Topics whose next record waits for its schema, by the client's handle.
     pub parked: BTreeMap<usize, Parked<<K::Feed as Feed>::Batch<'a>>>,
-    looked_up: Instant,
-    lag_noted: Instant,
+    pub looked_up: Instant,
+    pub lag_noted: Instant,
 }
 
 /// Why the loop leaves early: a failure, or a fence.
@@ -123,13 +100,15 @@ impl From<Error> for Leave {
 
 impl<K: Kafka> Session<K> {
     pub async fn run(self) -> Result<End> {
-        let topics: Vec<&str> = self.routes.iter().map(|r| r.topic.as_str()).collect();
-        let feed = self.kafka.subscribe(&topics)?;
+        let feed = self.kafka.join()?;
         let (settled, settlements) = unbounded_channel();
         let mut running = Running {
             session: &self,
             feed: &feed,
-            lanes: self.lanes(&settled),
+            lanes: BTreeMap::new(),
+            outlets: self.outlets(&settled),
+            topics: self.topics.clone(),
+            subscribed: BTreeSet::new(),
             handles: HashMap::new(),
             settled: settlements,
             committed: BTreeMap::new(),
@@ -140,8 +119,8 @@ impl<K: Kafka> Session<K> {
             lag_noted: runtime::now(),
         };
         let end = running.go().await;
-        for lane in std::mem::take(&mut running.lanes).into_values() {
-            lane.flow.stop().await;
+        for outlet in std::mem::take(&mut running.outlets) {
+            outlet.flow.stop().await;
         }
         self.metrics.set_lags(BTreeMap::new());
         match end {
@@ -151,13 +130,14 @@ impl<K: Kafka> Session<K> {
         }
     }
 
-    fn lanes(&self, settled: &UnboundedSender<Settled>) -> BTreeMap<String, Lane> {
-        let mut lanes = BTreeMap::new();
+    fn outlets(&self, settled: &UnboundedSender<Settled>) -> Vec<Outlet> {
+        let mut outlets = Vec::new();
         for route in self.routes.iter() {
-            let metrics = self.metrics.topic(&route.topic);
-            route.table.name.to_string().clone_into(&mut metrics.table.lock().unwrap_or_else(|e| e.into_inner()));
+            let (topics, table) = (route.topics.to_string(), route.table.name.to_string());
+            let metrics = self.metrics.topic(&topics);
+            table.clone_into(&mut metrics.table.lock().unwrap_or_else(|e| e.into_inner()));
             let flow = Flow::start(
-                &route.topic,
+                &topics,
                 route.table.clone(),
                 route.contract.file_schema(),
                 route.version,
@@ -166,10 +146,9 @@ impl<K: Kafka> Session<K> {
                 route.committed.clone(),
                 settled.clone(),
             );
-            let buffer = Buffer::new(&route.topic, &route.contract);
-            lanes.insert(route.topic.clone(), Lane { buffer, flow, in_flight: 0, window: (0, 0) });
+            outlets.push(Outlet::new(table, flow));
         }
-        lanes
+        outlets
     }
 
     fn stopping(&self) -> bool {
@@ -177,12 +156,12 @@ impl<K: Kafka> Session<K> {
     }
 
     /// What records may hold once they have left Kafka's queues, which have the rest.
-    fn memory(&self) -> usize {
+    pub(super) fn memory(&self) -> usize {
         usize::try_from(self.config.memory / 4 * 3).unwrap_or(usize::MAX)
     }
 
-    /// A topic's share of that, as bytes of payload: what may wait before a flush must happen.
-    fn flush_bytes(&self) -> u64 {
+    /// A table's share of that, as bytes of payload: what may wait before a flush must happen.
+    pub(super) fn flush_bytes(&self) -> u64 {
         let share = self.config.memory / 2 / u64::try_from(self.routes.len().max(1)).unwrap_or(1);
         self.config.flush_bytes.min(share).max(1)
     }
@@ -190,6 +169,8 @@ impl<K: Kafka> Session<K> {
 
 impl<K: Kafka> Running<'_, K> {
     async fn go(&mut self) -> Result<(), Leave> {
+        let existing = self.topics.borrow_and_update().clone();
+        self.subscribe(&existing)?;
         while !self.session.stopping() {
             self.unpark().await?;
             if self.backlog.is_empty() {
@@ -202,6 +183,7 @@ impl<K: Kafka> Running<'_, K> {
             while let Some(event) = self.feed.event() {
                 self.answer(event).await?;
             }
+            self.follow_topics()?;
             self.collect_settled()?;
             self.flush_due().await?;
             self.note_lag();
@@ -210,6 +192,12 @@ impl<K: Kafka> Running<'_, K> {
             }
         }
         self.flush_all(Some(DEADLINE)).await
+    }
+
+    /// Makes the way of a topic that is new to the session.
+    pub(super) fn add_lane(&mut self, topic: String, outlet: usize, route: &Route) {
+        let lane = |topic: &String| Lane { buffer: Buffer::new(topic, &route.contract), outlet };
+        self.lanes.entry(topic).or_insert_with_key(lane);
     }
 
     /// Decodes a batch from a message on, up to the first that needs a schema, and tells where and which.
@@ -252,9 +240,7 @@ impl<K: Kafka> Running<'_, K> {
             }
         }
         self.session.metrics.taken.fetch_add(taken, Ordering::Relaxed);
-        for lane in self.lanes.values() {
-            lane.flow.metrics.held.builders.store(lane.buffer.memory(), Ordering::Relaxed);
-        }
+        self.note_builders();
         Ok(needed)
     }
 
@@ -296,239 +282,5 @@ impl<K: Kafka> Running<'_, K> {
                 ))
             }
         }
-    }
-
-    async fn flush_due(&mut self) -> Result<(), Leave> {
-        let config = &self.session.config;
-        let bytes = self.session.flush_bytes();
-        let now = runtime::now();
-        let due: Vec<String> = self
-            .lanes
-            .iter()
-            .filter(|(_, lane)| {
-                let since = &lane.buffer.since_flush;
-                let full = since.rows >= config.flush_rows || since.bytes >= bytes;
-                let old = since.opened.is_some_and(|opened| now.duration_since(opened) >= config.flush_interval);
-                // While a commit is under way, age alone makes no other: the next one is larger instead.
-                full || (old && lane.in_flight == 0)
-            })
-            .map(|(topic, _)| topic.clone())
-            .collect();
-        for topic in due {
-            self.flush(&topic).await?;
-        }
-        Ok(())
-    }
-
-    async fn flush(&mut self, topic: &str) -> Result<(), Leave> {
-        if !planted(Mistake::MarksBeforeRows) {
-            self.send_chunk(topic).await?;
-        }
-        let Some(lane) = self.lanes.get_mut(topic) else { return Ok(()) };
-        if !lane.buffer.is_dirty() {
-            return Ok(());
-        }
-        let since = &mut lane.buffer.since_flush;
-        let (rows, rejected, bytes) = (since.rows, std::mem::take(&mut since.rejected), since.bytes);
-        lane.watch_error_rate(topic, rows, rejected.values().sum(), self.session.config.error_rate_limit)?;
-        let Taken { marks, read_at, next } = lane.buffer.take_marks();
-        let next =
-            next.into_iter().map(|(partition, n)| (Partition { topic: topic.to_owned(), partition }, n)).collect();
-        lane.in_flight += 1;
-        self.send(topic, Work::Flush(Flush { marks, read_at, next, rows, rejected, bytes })).await
-    }
-
-    /// Commits all that is in hand and waits until it is settled.
-    pub(super) async fn flush_all(&mut self, deadline: Option<Duration>) -> Result<(), Leave> {
-        let topics: Vec<String> = self.lanes.keys().cloned().collect();
-        for topic in topics {
-            self.flush(&topic).await?;
-        }
-        let until = deadline.map(|d| runtime::now() + d);
-        while self.lanes.values().any(|lane| lane.in_flight > 0) {
-            match runtime::within(POLL, self.settled.recv()).await {
-                Some(Some(settled)) => self.settle(settled)?,
-                None if until.is_none_or(|u| runtime::now() < u) => {}
-                _ => {
-                    return Err(Error::outside("the last commit did not end within the deadline")
-                        .hint("nothing is lost: what is not in the tables is read again")
-                        .into());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn send_chunk(&mut self, topic: &str) -> Result<(), Leave> {
-        let now = runtime::utc_now();
-        let Some(lane) = self.lanes.get_mut(topic) else { return Ok(()) };
-        let Some(batch) = lane.buffer.take_chunk(now)? else { return Ok(()) };
-        lane.flow.metrics.held.builders.store(lane.buffer.memory(), Ordering::Relaxed);
-        lane.flow.metrics.held.queued.fetch_add(batch.get_array_memory_size(), Ordering::Relaxed);
-        self.send(topic, Work::Rows { batch, day: now.date_naive() }).await
-    }
-
-    async fn send(&mut self, topic: &str, work: Work) -> Result<(), Leave> {
-        let mut work = Some(work);
-        self.wait_for_room(topic, |running| {
-            let (Some(lane), Some(item)) = (running.lanes.get(topic), work.take()) else { return Ok(true) };
-            match lane.flow.work.try_send(item) {
-                Ok(()) => Ok(true),
-                Err(TrySendError::Full(back)) => {
-                    work = Some(back);
-                    Ok(false)
-                }
-                Err(TrySendError::Closed(_)) => {
-                    // The writer sends its reason before it ends.
-                    running.collect_settled()?;
-                    Err(ended(topic).into())
-                }
-            }
-        })
-        .await
-    }
-
-    /// Commits early when records on their way hold more than they may, and waits until they do not.
-    async fn relieve(&mut self) -> Result<(), Leave> {
-        let limit = self.session.memory();
-        let held = |running: &Self| running.lanes.values().map(|l| l.flow.metrics.held.total()).sum::<usize>();
-        if held(self) <= limit {
-            return Ok(());
-        }
-        // The encoder's open files are what a commit sets free.
-        let largest = self.lanes.iter().max_by_key(|(_, lane)| lane.flow.metrics.held.total());
-        let Some(topic) = largest.map(|(topic, _)| topic.clone()) else { return Ok(()) };
-        self.flush(&topic).await?;
-        self.wait_for_room(&topic, |running| {
-            Ok(held(running) <= limit || running.lanes.values().all(|lane| lane.in_flight == 0))
-        })
-        .await
-    }
-
-    /// Waits until `ready` says so. Should that take long, fetching is paused, while polling goes on.
-    async fn wait_for_room(
-        &mut self,
-        topic: &str,
-        mut ready: impl FnMut(&mut Self) -> Result<bool, Leave>,
-    ) -> Result<(), Leave> {
-        let began = runtime::now();
-        let mut paused = false;
-        while !ready(self)? {
-            self.collect_settled()?;
-            if !paused && runtime::now().duration_since(began) > PATIENCE_BEFORE_PAUSE {
-                self.feed.pause(&self.assigned, true)?;
-                paused = true;
-                tracing::info!(topic, "the store is slower than Kafka; fetching is paused");
-            }
-            match paused {
-                true => {
-                    let batch = self.feed.poll(POLL).await;
-                    if !planted(Mistake::BacklogDropped) {
-                        self.backlog.push_back(batch);
-                    }
-                }
-                false => runtime::sleep(ROOM_POLL).await,
-            }
-        }
-        if paused {
-            self.feed.pause(&self.assigned, false)?;
-            self.hold_parked()?;
-        }
-        Ok(())
-    }
-
-    fn collect_settled(&mut self) -> Result<(), Leave> {
-        while let Ok(settled) = self.settled.try_recv() {
-            self.settle(settled)?;
-        }
-        Ok(())
-    }
-
-    fn settle(&mut self, settled: Settled) -> Result<(), Leave> {
-        if let Some(lane) = self.lanes.get_mut(&settled.topic) {
-            lane.in_flight = lane.in_flight.saturating_sub(1);
-        }
-        match settled.outcome {
-            Err(e) if self.session.trouble.worth_trying(&e, self.session.config.commit_timeout) => {
-                Err(Leave::Restart(format!("{}: {e}", settled.topic)))
-            }
-            Err(e) => Err(e.into()),
-            Ok(Outcome::Committed { .. }) => {
-                self.session.trouble.over();
-                self.feed.report_progress(&settled.next);
-                self.committed.extend(settled.next);
-                Ok(())
-            }
-            Ok(Outcome::Fenced { version, mark }) => Err(Leave::Restart(format!(
-                "{}: another daemon set {mark} in version {version}; what this one held is dropped",
-                settled.topic
-            ))),
-            Ok(Outcome::Conflict { version, why }) => {
-                Err(Leave::Restart(format!("{}: version {version} came in between: {why}", settled.topic)))
-            }
-        }
-    }
-
-    /// Whether every partition is committed up to the end that it had at the start.
-    async fn caught_up(&mut self) -> Result<bool, Leave> {
-        let Some(ends) = &self.session.ends else { return Ok(false) };
-        let reached = |committed: &BTreeMap<Partition, i64>| {
-            ends.iter().all(|(p, end)| end.high <= end.low || committed.get(p).is_some_and(|next| *next >= end.high))
-        };
-        if reached(&self.committed) {
-            return Ok(true);
-        }
-        if runtime::now().duration_since(self.looked_up) < LOOK_UP_OTHERS {
-            return Ok(false);
-        }
-        self.looked_up = runtime::now();
-        for route in self.session.routes.iter() {
-            let others: Vec<&Partition> =
-                ends.keys().filter(|p| p.topic == route.topic && !self.assigned.contains(p)).collect();
-            if !others.is_empty() {
-                let (_, log) = read_marks(&route.table, self.session.config.commit_timeout).await?;
-                for p in others {
-                    if let Some(next) = Marks::from_log(&log, &p.topic, p.partition).next {
-                        self.committed.insert(p.clone(), next);
-                    }
-                }
-            }
-        }
-        Ok(reached(&self.committed))
-    }
-
-    fn note_lag(&mut self) {
-        if runtime::now().duration_since(self.lag_noted) < NOTE_LAG {
-            return;
-        }
-        self.lag_noted = runtime::now();
-        let now_ms = runtime::utc_now().timestamp_millis();
-        let lag = |partition: &Partition| {
-            let next = *self.committed.get(partition)?;
-            let records = u64::try_from(self.feed.known_end(partition)? - next).unwrap_or(0);
-            let newest = self.lanes.get(&partition.topic)?.buffer.newest_ms(partition.partition);
-            let seconds = newest.filter(|_| records > 0).map_or(0.0, |ms| (now_ms - ms).max(0) as f64 / 1000.0);
-            Some((partition.clone(), Lag { records, seconds }))
-        };
-        self.session.metrics.set_lags(self.assigned.iter().filter_map(lag).collect());
-    }
-}
-
-impl Lane {
-    /// Stops ingest when more records than allowed are rejected, before it fills the lake with them.
-    fn watch_error_rate(&mut self, topic: &str, rows: u64, rejected: u64, limit: f64) -> Result<()> {
-        let (seen, bad) = (self.window.0 + rows, self.window.1 + rejected);
-        self.window = (seen, bad);
-        if seen < RATE_WINDOW {
-            return Ok(());
-        }
-        self.window = (0, 0);
-        if bad as f64 > seen as f64 * limit {
-            return Err(Error::failed(format!(
-                "{topic}: {bad} of the last {seen} records were rejected, more than ingest.error_rate_limit = {limit}"
-            ))
-            .hint("the last of them are not committed and will be read again; mend the producer or the contract"));
-        }
-        Ok(())
     }
 }

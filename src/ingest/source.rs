@@ -21,6 +21,8 @@ use crate::config::KafkaConfig;
 use crate::error::{Error, Result};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// What librdkafka takes if nothing is said.
+const DEFAULT_REFRESH_MS: i64 = 300_000;
 
 /// Properties that are ours: another value would break what ingest promises.
 const RESERVED: &[(&str, &str)] = &[
@@ -208,6 +210,21 @@ impl Broker {
         self.metadata(&self.asking()?, None, within).map(|_| ())
     }
 
+    /// The topics that the cluster has now.
+    pub fn topics(&self) -> Result<BTreeSet<String>> {
+        let metadata = self.metadata(&self.asking()?, None, ANSWER_WITHIN)?;
+        Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
+    }
+
+    /// How often it is to be looked for new topics. None for never.
+    pub fn refresh(&self) -> Option<Duration> {
+        let millis = match self.config.get("topic.metadata.refresh.interval.ms") {
+            Some(text) => text.parse::<i64>().ok()?,
+            None => DEFAULT_REFRESH_MS,
+        };
+        u64::try_from(millis).ok().filter(|millis| *millis > 0).map(Duration::from_millis)
+    }
+
     /// All partitions of these topics. A topic that the broker does not have is an error.
     pub fn partitions(&self, topics: &[String]) -> Result<Vec<Partition>> {
         let client = self.asking()?;
@@ -267,8 +284,8 @@ impl Broker {
 impl Kafka for Broker {
     type Feed = Consumer;
 
-    fn subscribe(&self, topics: &[&str]) -> Result<Consumer> {
-        Consumer::new(&self.config, self.token_file.clone(), topics)
+    fn join(&self) -> Result<Consumer> {
+        Consumer::new(&self.config, self.token_file.clone())
     }
 
     /// Blocks its thread, which is the session's own.

@@ -44,12 +44,13 @@ pub struct Flush {
 
 /// How a flush ended.
 pub struct Settled {
-    pub topic: String,
+    /// The table.
+    pub table: String,
     pub next: Vec<(Partition, i64)>,
     pub outcome: Result<Outcome>,
 }
 
-/// The way of one topic's rows into its table.
+/// The way of rows into their table.
 pub struct Flow {
     pub work: mpsc::Sender<Work>,
     pub metrics: Arc<TopicMetrics>,
@@ -60,7 +61,7 @@ pub struct Flow {
 impl Flow {
     #[expect(clippy::too_many_arguments, reason = "a flow is where all of them meet")]
     pub fn start(
-        topic: &str,
+        topics: &str,
         table: Table,
         schema: SchemaRef,
         version: u64,
@@ -77,9 +78,9 @@ impl Flow {
         let encoder =
             Encoder { table: table.clone(), schema, metrics: metrics.clone(), open: None, done: Ok(Vec::new()) };
         let encoder = runtime::spawn(encoder.run(queue, files));
-        let (topic, passed) = (topic.to_owned(), Arc::default());
+        let (topics, passed) = (topics.to_owned(), Arc::default());
         let committer =
-            Committer { topic, table, version, patience, metrics: metrics.clone(), passed, committed, settled };
+            Committer { topics, table, version, patience, metrics: metrics.clone(), passed, committed, settled };
         Flow { work, metrics, encoder, committer: runtime::spawn(committer.run(complete)) }
     }
 
@@ -159,7 +160,8 @@ impl Encoder {
 }
 
 struct Committer {
-    topic: String,
+    /// As the contract says them.
+    topics: String,
     table: Table,
     version: u64,
     patience: Duration,
@@ -186,7 +188,7 @@ impl Committer {
                 outcome => (outcome, goes_on),
             };
             // After anything but success the session starts over: later files rely on this commit.
-            if self.settled.send(Settled { topic: self.topic.clone(), next, outcome }).is_err() || !goes_on {
+            if self.settled.send(Settled { table: self.table.name.to_string(), next, outcome }).is_err() || !goes_on {
                 return;
             }
         }
@@ -196,7 +198,7 @@ impl Committer {
         let rejected: u64 = flush.rejected.values().sum();
         let mut change = Commit::new("STREAMING UPDATE")
             .parameter("outputMode", "Append")
-            .parameter("topic", self.topic.as_str())
+            .parameter("topic", self.topics.as_str())
             .parameter("rows", flush.rows)
             .parameter("rejected", rejected);
         change.tally = self.metrics.tally.clone();
@@ -243,6 +245,6 @@ impl Committer {
 }
 
 /// Says that a flow's task ended, which only happens after it has sent its reason.
-pub fn ended(topic: &str) -> Error {
-    Error::bug(format!("the writer of topic {topic} ended without saying why"))
+pub fn ended(table: &str) -> Error {
+    Error::bug(format!("the writer of {table} ended without saying why"))
 }

@@ -150,7 +150,7 @@ impl<'a> Landing<'a> {
         let position = |name: Option<&str>| name.and_then(|n| contract.columns.iter().position(|c| c.name == n));
         let key = match &contract.origin {
             Origin::Files { key, .. } => key.as_deref(),
-            Origin::Topic { .. } => None,
+            Origin::Topics(_) => None,
         };
         Ok(Landing {
             contract,

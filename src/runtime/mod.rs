@@ -158,6 +158,10 @@ pub enum Mistake {
     RejectedDropped,
     /// Marks are taken while rows still wait in the builders.
     MarksBeforeRows,
+    /// Of several topics of a table only one has its rows sent before a commit.
+    RowsOfOneTopic,
+    /// Of several topics of a table only one has its marks in a commit.
+    MarksOfOneTopic,
     /// A partition is given up while its rows still wait in the builders.
     GiveUpUnflushed,
     /// A partition is taken over from where this process believes that it is.

@@ -20,7 +20,7 @@ use chrono::Utc;
 use tokio::sync::watch;
 
 use self::rewrite::Rewrite;
-use crate::contracts::{Class, Contract, Origin};
+use crate::contracts::{Class, Contract};
 use crate::error::{Error, Result, nearest};
 use crate::lake::commit::{Commit, Outcome, commit};
 use crate::lake::evolve::Declared;
@@ -88,12 +88,10 @@ pub async fn chosen<'a>(lake: &Lake, contracts: &'a [Contract], names: &[String]
         }
         return Ok(there);
     }
-    let topic = |target: &Target<'a>| match &target.contract.origin {
-        Origin::Topic { topic } => Some(topic.clone()),
-        Origin::Files { .. } => None,
-    };
     let is_meant = |name: &str, target: &Target<'a>| {
-        target.contract.name == *name || target.table.name.to_string() == name || topic(target).as_deref() == Some(name)
+        target.contract.name == *name
+            || target.table.name.to_string() == name
+            || target.contract.topics().is_some_and(|topics| topics.contains(name))
     };
     if let Some(name) = names.iter().find(|name| !targets.iter().any(|target| is_meant(name, target))) {
         let error = Error::input(format!("no contract has the table or topic `{name}`"));

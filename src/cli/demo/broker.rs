@@ -4,7 +4,7 @@
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
-use crate::contracts::{Contract, Origin};
+use crate::contracts::{Contract, Topics};
 use crate::error::{Error, Result};
 
 const PARTITIONS: i32 = 8;
@@ -17,7 +17,7 @@ pub fn start(contracts: &[Contract]) -> Result<Broker> {
     let failed = |e| Error::outside("the embedded broker cannot start").because(e);
     let cluster = MockCluster::new(1).map_err(failed)?;
     for contract in contracts {
-        if let Origin::Topic { topic } = &contract.origin {
+        for topic in contract.topics().map(Topics::names).unwrap_or_default() {
             cluster.create_topic(topic, PARTITIONS, 1).map_err(failed)?;
         }
     }

@@ -40,14 +40,14 @@ impl Text<'_> {
     pub fn format(&self, options: &[Setting], origin: &Origin, columns: &[Column]) -> Result<Format> {
         let named = match (get(options, "format"), origin) {
             (Some(setting), _) => self.choose(setting, &FORMATS)?,
-            (None, Origin::Topic { .. }) => Named::Json,
+            (None, Origin::Topics(_)) => Named::Json,
             (None, Origin::Files { .. }) => Named::Csv,
         };
         let at = get(options, "format").map_or_else(Location::empty, |setting| setting.value_at);
         let format = match (named, origin) {
             (Named::Json, _) => Format::Json,
             (Named::Csv, Origin::Files { .. }) => Format::Csv,
-            (Named::Csv, Origin::Topic { .. }) => {
+            (Named::Csv, Origin::Topics(_)) => {
                 return Err(self
                     .error(at, "the records of a topic cannot be CSV, since they have no header")
                     .hint("a topic's format is 'json', 'avro', 'protobuf', 'json_schema' or 'raw'"));

@@ -36,7 +36,7 @@ fn a_contract_has_all_that_its_ddl_says() {
         WITH (topic = 'telecom.calls-1', format = 'json', timezone = 'America/Los_Angeles');",
     );
     assert_eq!(contract.name, "calls");
-    assert_eq!(contract.origin, Origin::Topic { topic: "telecom.calls-1".to_owned() });
+    assert_eq!(contract.origin, Origin::Topics(Topics::Named(vec!["telecom.calls-1".to_owned()])));
     assert_eq!(contract.format, Format::Json);
     assert_eq!(contract.zone, Tz::America__Los_Angeles);
     assert_eq!(contract.comment.as_deref(), Some("all calls"));
@@ -173,7 +173,7 @@ fn column_names_are_distinct_and_fit_for_a_table() {
 fn an_unknown_option_is_answered_with_the_nearest_one() {
     let with = |options: &str| format!("CREATE TABLE calls (id STRING)\nWITH ({options})");
     assert_refused(&with("topik = 'x'"), 2, 7, &["unknown option `topik`", "did you mean `topic`?"]);
-    assert_refused(&with("compression = 'x'"), 2, 7, &["the options are topic, source"]);
+    assert_refused(&with("compression = 'x'"), 2, 7, &["the options are topic, topics, topic_pattern, source"]);
     assert_refused(&with("topic = 'x', topic = 'y'"), 2, 20, &["`topic` is there twice"]);
     assert_refused(&with("topic = x"), 2, 7, &["not a string", "topic = 'x'"]);
     assert_refused(&with("topic = 5"), 2, 7, &["not a string"]);
@@ -201,6 +201,31 @@ fn a_contract_says_where_its_records_come_from_and_says_one_thing() {
     assert_refused("CREATE TABLE calls (id STRING) WITH (format = 'json')", 1, 14, &["does not say where"]);
     let both = "CREATE TABLE calls (id STRING) WITH (topic = 'x', location = 'in')";
     assert_refused(both, 1, 51, &["`topic` and `location` do not go together"]);
+}
+
+#[test]
+fn a_contract_may_have_several_topics_or_a_pattern_of_them() {
+    let topics = |options: &str| {
+        parsed(&format!("CREATE TABLE calls (id STRING) WITH ({options})")).topics().map(Topics::to_string)
+    };
+    assert_eq!(topics("topics = 'a,b.c , d'").as_deref(), Some("a, b.c, d"));
+    assert_eq!(topics("topics = 'a'"), topics("topic = 'a'"));
+    assert_eq!(topics("topic_pattern = 'calls\\..*'").as_deref(), Some("calls\\..*"));
+    assert_eq!(topics("source = 'files'"), None);
+    let with = |options: &str| format!("CREATE TABLE calls (id STRING)\nWITH ({options})");
+    assert_refused(&with("topics = 'a, b c'"), 2, 16, &["`b c` cannot be the name of a topic"]);
+    assert_refused(&with("topics = 'a,,b'"), 2, 16, &["`` cannot be the name of a topic"]);
+    assert_refused(&with("topics = 'a, b, a'"), 2, 16, &["the topic `a` is there twice"]);
+    assert_refused(&with("topic = 'a, b'"), 2, 15, &["cannot be the name of a topic"]);
+    assert_refused(&with("topic_pattern = 'a('"), 2, 23, &["not a regular expression", "unclosed group"]);
+    assert_refused(
+        &with("topic_pattern = 'a', topic = 'b'"),
+        2,
+        28,
+        &["`topic` and `topic_pattern` do not go together"],
+    );
+    assert_refused(&with("topics = 'a', topic_pattern = 'b'"), 2, 21, &["`topics` and `topic_pattern`"]);
+    assert_refused(&with("topic_pattern = 'a', location = 'b'"), 2, 28, &["`topic_pattern` and `location`"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::kafka::Entry;
+use crate::contracts::Contract;
 use crate::ingest::feed::Partition;
 use crate::lake::log::Action;
 use crate::lake::offsets::Marks;
@@ -22,34 +23,37 @@ enum Row {
 }
 
 /// Says what is wrong, if anything: a record without its row, with two, or with another's; marks that do not add up.
-pub async fn judge(lake: &Lake, truth: &BTreeMap<Partition, Vec<Entry>>) -> Result<(), String> {
-    let topics: BTreeSet<&str> = truth.keys().map(|p| p.topic.as_str()).collect();
-    for topic in topics {
-        let table = lake.table(&TableName::new("bronze", topic)).map_err(|e| e.to_string())?;
+pub async fn judge(lake: &Lake, contracts: &[Contract], truth: &BTreeMap<Partition, Vec<Entry>>) -> Result<(), String> {
+    for contract in contracts {
+        let table = lake.table(&TableName::new("bronze", contract.name.as_str())).map_err(|e| e.to_string())?;
         let (files, marks) = replay(&table).await?;
-        let mut rows: BTreeMap<(i32, i64), Row> = BTreeMap::new();
+        let mut rows = Rows::new();
         for file in files {
             read(&table, &file, &mut rows).await?;
         }
-        for (partition, log) in truth.iter().filter(|(p, _)| p.topic == topic) {
+        let lands_there = |p: &Partition| contract.topics().is_some_and(|topics| topics.contains(&p.topic));
+        for (partition, log) in truth.iter().filter(|(p, _)| lands_there(p)) {
             judge_partition(partition, log, &mut rows, &marks)?;
         }
         if let Some((place, row)) = rows.first_key_value() {
-            return Err(format!("{topic}: {row:?} at {place:?} is nobody's"));
+            return Err(format!("{}: {row:?} at {place:?} is nobody's", contract.name));
         }
     }
     Ok(())
 }
 
+/// By topic, partition and offset.
+type Rows = BTreeMap<(String, i32, i64), Row>;
+
 fn judge_partition(
     partition: &Partition,
     log: &[Entry],
-    rows: &mut BTreeMap<(i32, i64), Row>,
+    rows: &mut Rows,
     marks: &HashMap<String, i64>,
 ) -> Result<(), String> {
     let (mut records, mut tombstones, mut hidden) = (0, 0, 0);
     for (offset, entry) in (0..).zip(log) {
-        let landed = rows.remove(&(partition.partition, offset));
+        let landed = rows.remove(&(partition.topic.clone(), partition.partition, offset));
         let expected = match entry {
             Entry::Tombstone => {
                 tombstones += 1;
@@ -110,7 +114,7 @@ async fn replay(table: &Table) -> Result<(BTreeSet<String>, HashMap<String, i64>
     Ok((files, marks))
 }
 
-async fn read(table: &Table, file: &str, rows: &mut BTreeMap<(i32, i64), Row>) -> Result<(), String> {
+async fn read(table: &Table, file: &str, rows: &mut Rows) -> Result<(), String> {
     let wrong = |e: &dyn std::fmt::Display| format!("{file}: {e}");
     let got = table.store().get(&table.path_of(file)).await.map_err(|e| wrong(&e))?;
     let bytes = got.bytes().await.map_err(|e| wrong(&e))?;
@@ -118,14 +122,16 @@ async fn read(table: &Table, file: &str, rows: &mut BTreeMap<(i32, i64), Row>) -
     for batch in reader {
         let batch = batch.map_err(|e| wrong(&e))?;
         let column = |name: &str| batch.column_by_name(name).cloned().ok_or_else(|| wrong(&format!("no {name}")));
+        let topic = column("_topic")?;
+        let topic = topic.as_string::<i32>();
         let (partition, offset) = (column("_partition")?, column("_offset")?);
         let (partition, offset) = (partition.as_primitive::<Int32Type>(), offset.as_primitive::<Int64Type>());
         let (n, raw) = (column("n")?, column("_raw")?);
         let (n, raw) = (n.as_primitive::<Int64Type>(), binary(&raw, &batch));
         for (row, raw) in raw.into_iter().enumerate() {
-            let place = (partition.value(row), offset.value(row));
+            let place = (topic.value(row).to_owned(), partition.value(row), offset.value(row));
             let value = raw.map_or_else(|| Row::Good(n.value(row)), Row::Rejected);
-            if rows.insert(place, value).is_some() {
+            if rows.insert(place.clone(), value).is_some() {
                 return Err(format!("{place:?} is there twice"));
             }
         }

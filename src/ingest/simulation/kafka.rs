@@ -37,6 +37,7 @@ pub struct Cluster {
 
 #[derive(Default)]
 struct Member {
+    topics: BTreeSet<String>,
     last_poll: Duration,
     events: VecDeque<Event>,
     /// Partitions that it was asked to give up and has not answered for.
@@ -55,12 +56,21 @@ impl Cluster {
         Rc::new(RefCell::new(Cluster { logs, cooperative, ..Cluster::default() }))
     }
 
+    /// Makes partitions, of which members learn in their own time.
+    pub fn create(&mut self, partitions: impl IntoIterator<Item = Partition>) {
+        self.logs.extend(partitions.into_iter().map(|p| (p, Vec::new())));
+    }
+
     fn join(&mut self) -> u64 {
         self.next_member += 1;
-        let member = Member { last_poll: elapsed(), ..Member::default() };
-        self.members.insert(self.next_member, member);
-        self.rebalance();
         self.next_member
+    }
+
+    /// A member is one from when it subscribes.
+    fn subscribe(&mut self, id: u64, topics: &[&str]) {
+        let member = self.members.entry(id).or_insert_with(|| Member { last_poll: elapsed(), ..Member::default() });
+        member.topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
+        self.rebalance();
     }
 
     fn leave(&mut self, member: u64) {
@@ -72,11 +82,12 @@ impl Cluster {
 
     /// Decides anew who is to have what, and asks whoever has to give something up.
     fn rebalance(&mut self) {
-        let members: Vec<u64> = self.members.iter().filter(|(_, m)| !m.expelled).map(|(id, _)| *id).collect();
         self.wanted.clear();
-        if !members.is_empty() {
-            // Differently each time, so that partitions really move.
-            for partition in self.logs.keys() {
+        for partition in self.logs.keys() {
+            let takes = |(_, m): &(&u64, &Member)| !m.expelled && m.topics.contains(&partition.topic);
+            let members: Vec<u64> = self.members.iter().filter(takes).map(|(id, _)| *id).collect();
+            if !members.is_empty() {
+                // Differently each time, so that partitions really move.
                 let member = usize::try_from(below(members.len() as u64)).unwrap_or(0);
                 self.wanted.insert(partition.clone(), members[member]);
             }
@@ -149,7 +160,7 @@ pub struct Client(pub Shared);
 impl Kafka for Client {
     type Feed = Consumer;
 
-    fn subscribe(&self, _: &[&str]) -> Result<Consumer> {
+    fn join(&self) -> Result<Consumer> {
         let member = self.0.borrow_mut().join();
         Ok(Consumer { cluster: self.0.clone(), member, positions: RefCell::default(), paused: RefCell::default() })
     }
@@ -317,6 +328,11 @@ impl Feed for Consumer {
             }
         }
         HandedBatch(self.fetch())
+    }
+
+    fn subscribe(&self, topics: &[&str]) -> Result<()> {
+        self.cluster.borrow_mut().subscribe(self.member, topics);
+        Ok(())
     }
 
     fn event(&self) -> Option<Event> {

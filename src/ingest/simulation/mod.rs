@@ -1,7 +1,8 @@
 //! Whole histories of ingest, each decided by a seed: several daemons run the real sessions, buffers, writers and commits
 //! against a simulated Kafka and a store that fails at every call. Daemons are killed, frozen past their session and
 //! woken, and join and leave; records, tombstones, bad records and control gaps keep coming. In the end the store calms
-//! down, one daemon catches up, and then the table has exactly one row for each record.
+//! down, one daemon catches up, and then the table has exactly one row for each record. In some histories each topic has
+//! its table, in others one table has them all, by their names or by a pattern that a topic made later matches too.
 //!
 //! A seed that fails prints the history that led there. `cargo test simulation` runs 1,000 seeds;
 //! `MEDALLION_SIMULATION_SEEDS=10000` runs more, and `MEDALLION_SIMULATION_FROM=17` begins elsewhere.
@@ -24,7 +25,9 @@ use self::store::Faulty;
 use super::feed::Partition;
 use super::metrics::Metrics;
 use super::schemas::Schemas;
-use super::session::{End, Session, Trouble};
+use super::session::{End, Session};
+use super::topics::Existing;
+use super::trouble::Trouble;
 use super::{RESTART_PAUSE, Route, patiently};
 use crate::config::{Config, IngestConfig};
 use crate::contracts::bronze::INGEST_DATE;
@@ -42,15 +45,41 @@ const CATCHING_UP: Duration = Duration::from_secs(600);
 /// A planted mistake has to show within so many seeds.
 const SEEDS_TO_CATCH: u64 = 1000;
 
-fn contract(topic: &str) -> Contract {
-    let text = format!(
-        "CREATE TABLE {topic} (n BIGINT NOT NULL) WITH (topic = '{topic}', format = 'json', timezone = 'UTC');"
-    );
-    contracts::parse(&format!("{topic}.sql"), &text).unwrap_or_else(|e| panic!("{e}"))
+/// What the contracts of a history say of its topics.
+#[derive(Clone, Copy, PartialEq)]
+enum Claims {
+    /// Each has its table.
+    Apart,
+    /// Both land in one.
+    Together,
+    /// The same, by a pattern; the second one is made while daemons run.
+    ByPattern,
 }
 
-fn partitions() -> impl Iterator<Item = Partition> {
-    TOPICS.iter().flat_map(|t| (0..PARTITIONS).map(|partition| Partition { topic: (*t).to_owned(), partition }))
+impl Claims {
+    fn by_chance() -> Claims {
+        match below(4) {
+            0 => Claims::Together,
+            1 => Claims::ByPattern,
+            _ => Claims::Apart,
+        }
+    }
+
+    fn contracts(self) -> Vec<Contract> {
+        let contract = |table: &str, topics: &str| {
+            let text = format!("CREATE TABLE {table} (n BIGINT NOT NULL) WITH ({topics})");
+            contracts::parse(&format!("{table}.sql"), &text).unwrap_or_else(|e| panic!("{e}"))
+        };
+        match self {
+            Claims::Apart => TOPICS.iter().map(|topic| contract(topic, &format!("topic = '{topic}'"))).collect(),
+            Claims::Together => vec![contract("a", "topics = 'a, b'")],
+            Claims::ByPattern => vec![contract("a", "topic_pattern = '[ab]'")],
+        }
+    }
+}
+
+fn partitions(topic: &str) -> impl Iterator<Item = Partition> {
+    (0..PARTITIONS).map(|partition| Partition { topic: topic.to_owned(), partition })
 }
 
 fn configured() -> IngestConfig {
@@ -61,34 +90,45 @@ fn configured() -> IngestConfig {
     config
 }
 
-async fn routes(lake: &Lake, create: bool) -> Vec<Route> {
+async fn routes(lake: &Lake, claims: Claims, create: bool) -> Vec<Route> {
     let mut routes = Vec::new();
-    for topic in TOPICS {
-        let contract = contract(topic);
-        let table = lake.table(&TableName::new("bronze", topic)).unwrap();
+    for contract in claims.contracts() {
+        let table = lake.table(&TableName::new("bronze", contract.name.as_str())).unwrap();
         if create {
             let make = Commit::new("CREATE TABLE")
                 .with_metadata(&new_id().to_string(), &contract.bronze_schema(), &[INGEST_DATE], &[], None)
                 .unwrap();
             commit(&table, None, &make, Duration::from_secs(1)).await.unwrap();
         }
-        routes.push(Route { topic: topic.to_owned(), contract, table, version: 0, committed: watch::Sender::new(0) });
+        let topics = contract.topics().unwrap().clone();
+        routes.push(Route { topics, contract, table, version: 0, committed: watch::Sender::new(0) });
     }
     routes
 }
 
+/// What all daemons of a history live with.
+#[derive(Clone)]
+struct World {
+    lake: Lake,
+    cluster: Shared,
+    claims: Claims,
+    topics: watch::Receiver<Existing>,
+}
+
 /// A daemon's life: sessions one after another, and a new process after a failure, as its supervisor would have it.
-async fn daemon(name: u32, lake: Lake, cluster: Shared, until: Option<watch::Receiver<bool>>) {
-    let mut routes = routes(&lake, false).await;
+async fn daemon(name: u32, world: World, until: Option<watch::Receiver<bool>>) {
+    let World { lake, cluster, claims, topics } = world;
+    let mut routes = routes(&lake, claims, false).await;
     let stop = until.clone().unwrap_or_else(|| watch::channel(false).1);
     let config = configured();
     let trouble = Arc::<Trouble>::default();
     loop {
         let ends = match until {
             Some(_) => None,
-            None => Some(
-                super::feed::Kafka::ranges(&Client(cluster.clone()), &partitions().collect::<Vec<_>>()).await.unwrap(),
-            ),
+            None => {
+                let all: Vec<Partition> = cluster.borrow().logs.keys().cloned().collect();
+                Some(super::feed::Kafka::ranges(&Client(cluster.clone()), &all).await.unwrap())
+            }
         };
         for route in &mut routes {
             match patiently(&route.table, config.commit_timeout, || route.table.latest_version()).await {
@@ -100,6 +140,7 @@ async fn daemon(name: u32, lake: Lake, cluster: Shared, until: Option<watch::Rec
             kafka: Client(cluster.clone()),
             config: config.clone(),
             routes: Arc::new(routes.clone()),
+            topics: topics.clone(),
             schemas: Schemas::none(),
             ends,
             accepted_gaps: Vec::new(),
@@ -145,21 +186,41 @@ async fn history() -> Result<(), String> {
     let store = Faulty::new();
     let lake = Lake::with_store(Url::parse("s3://simulated/lake").unwrap(), store.clone()).unwrap();
     let calm = Lake::with_store(Url::parse("s3://simulated/lake").unwrap(), store.truth()).unwrap();
-    routes(&calm, true).await;
-    let cluster = Cluster::new(partitions(), happens(0.5));
+    let claims = Claims::by_chance();
+    routes(&calm, claims, true).await;
+    let [first, second] = TOPICS;
+    let cluster = Cluster::new(partitions(first), happens(0.5));
+    let mut second_at = match claims {
+        Claims::ByPattern => Some(Duration::from_secs(1 + below(60))),
+        Claims::Apart | Claims::Together => {
+            cluster.borrow_mut().create(partitions(second));
+            None
+        }
+    };
+    let existing = || Existing::new(cluster.borrow().logs.keys().map(|p| p.topic.clone()).collect());
+    let (seen, topics) = watch::channel(existing());
+    let world = World { lake, cluster: cluster.clone(), claims, topics };
     let (stop, stopped) = watch::channel(false);
     let daemons = 1 + u32::try_from(below(4)).unwrap();
     // Some histories are about daemons that stop and go, most are about everything.
     let restless = happens(0.3);
     let start = |process: u32| {
         note(format!("daemon {process} starts"));
-        simulated::start(process, daemon(process, lake.clone(), cluster.clone(), Some(stopped.clone())));
+        simulated::start(process, daemon(process, world.clone(), Some(stopped.clone())));
     };
     (1..=daemons).for_each(start);
 
     let began = simulated::elapsed();
     while simulated::elapsed() - began < TROUBLE {
+        if second_at.take_if(|at| simulated::elapsed() - began >= *at).is_some() {
+            note("a topic is made");
+            cluster.borrow_mut().create(partitions(second));
+        }
         sleep(Duration::from_millis(100 + below(900))).await;
+        if *seen.borrow() != existing() && happens(0.2) {
+            note("it is seen that a topic was made");
+            seen.send_replace(existing());
+        }
         produce(&cluster);
         cluster.borrow_mut().look_after();
         let process = 1 + u32::try_from(below(u64::from(daemons))).unwrap();
@@ -188,11 +249,12 @@ async fn history() -> Result<(), String> {
 
     // Those who are left end in order or by force; then one daemon is to bring everything home.
     note("the trouble ends");
+    seen.send_replace(existing());
     store.calm_down();
     let _ = stop.send(true);
     sleep(Duration::from_secs(below(30))).await;
     (1..=daemons).for_each(simulated::kill);
-    let last = simulated::start(100, daemon(100, lake.clone(), cluster.clone(), None));
+    let last = simulated::start(100, daemon(100, world.clone(), None));
     let looked_after = cluster.clone();
     simulated::start(0, async move {
         loop {
@@ -206,7 +268,7 @@ async fn history() -> Result<(), String> {
     // Whatever was still to land late has landed.
     sleep(Duration::from_secs(60)).await;
     let truth = cluster.borrow().logs.clone();
-    judge(&calm, &truth).await
+    judge(&calm, &claims.contracts(), &truth).await
 }
 
 /// Runs one seed, and gives what went wrong with the history that led there.
@@ -280,6 +342,8 @@ const MISTAKES: &[Mistake] = &[
     Mistake::FirstForgotten,
     Mistake::RejectedDropped,
     Mistake::MarksBeforeRows,
+    Mistake::RowsOfOneTopic,
+    Mistake::MarksOfOneTopic,
     Mistake::GiveUpUnflushed,
     Mistake::StartFromMemory,
     Mistake::StartAtEnd,
