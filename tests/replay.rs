@@ -144,7 +144,7 @@ fn a_contract_with_more_columns_and_nested_fields_takes_its_table_along() {
     // Fields come before the ones that are there.
     declare(
         &world,
-        "id STRING, s STRUCT<y: INT, x: INT>, l ARRAY<STRUCT<y: INT, x: INT>>, m MAP<STRING, STRUCT<y: INT, x: INT>>, x INT",
+        "id STRING, s STRUCT<y: INT, x: INT>, l ARRAY<STRUCT<y: INT, x: INT>>, m MAP<STRING, STRUCT<x: INT>>, x INT",
         LOSSLESS,
     );
     let dry = replay(&world, &["--dry-run"]);
