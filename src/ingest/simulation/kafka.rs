@@ -11,8 +11,11 @@ use crate::contracts::Envelope;
 use crate::error::{Error, Result};
 use crate::runtime::simulated::{below, elapsed, happens, note, sleep};
 
-/// A member that does not poll for so long is taken for dead.
-const SESSION_TIMEOUT: Duration = Duration::from_secs(5);
+/// A member that does not poll for so long is taken for dead. A real client's thread would send its heartbeats
+/// meanwhile; here the group is stricter, as long as there is to be trouble.
+pub const SESSION_TIMEOUT: Duration = Duration::from_secs(5);
+/// Without trouble it may take as long over what it polled as with a real client.
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
 
 /// What stands at an offset.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +36,7 @@ pub struct Cluster {
     owners: BTreeMap<Partition, u64>,
     /// Who is to have it after the rebalance that is under way.
     wanted: BTreeMap<Partition, u64>,
+    calm: bool,
 }
 
 #[derive(Default)]
@@ -127,13 +131,18 @@ impl Cluster {
         }
     }
 
+    pub fn calm_down(&mut self) {
+        self.calm = true;
+    }
+
     /// Gives up on members that do not poll.
     pub fn look_after(&mut self) {
         let now = elapsed();
+        let patience = if self.calm { MAX_POLL_INTERVAL } else { SESSION_TIMEOUT };
         let gone: Vec<u64> = self
             .members
             .iter()
-            .filter(|(_, m)| !m.expelled && now.saturating_sub(m.last_poll) > SESSION_TIMEOUT)
+            .filter(|(_, m)| !m.expelled && now.saturating_sub(m.last_poll) > patience)
             .map(|(id, _)| *id)
             .collect();
         for id in &gone {

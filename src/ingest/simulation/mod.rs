@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use url::Url;
 
 use self::judge::judge;
-use self::kafka::{Client, Cluster, Entry, Shared};
+use self::kafka::{Client, Cluster, Entry, SESSION_TIMEOUT, Shared};
 use self::store::Faulty;
 use super::feed::Partition;
 use super::metrics::Metrics;
@@ -254,6 +254,10 @@ async fn history() -> Result<(), String> {
     let _ = stop.send(true);
     sleep(Duration::from_secs(below(30))).await;
     (1..=daemons).for_each(simulated::kill);
+    // The dead are noticed before the group becomes patient.
+    sleep(SESSION_TIMEOUT + Duration::from_secs(1)).await;
+    cluster.borrow_mut().look_after();
+    cluster.borrow_mut().calm_down();
     let last = simulated::start(100, daemon(100, world.clone(), None));
     let looked_after = cluster.clone();
     simulated::start(0, async move {
