@@ -3,18 +3,18 @@
 //!
 //! `plain_pipeline BROKERS TOPIC CONTRACT FOLDER` prints the records it has written.
 
+mod whole_topic;
+
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::json::ReaderBuilder;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use rdkafka::Message;
 
 const BATCH_ROWS: usize = 16 * 1024;
 const FILE_ROWS: usize = 1_000_000;
@@ -45,23 +45,6 @@ fn main() {
         return;
     };
     let schema = Arc::new(schema(&std::fs::read_to_string(contract).expect("a contract")));
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("group.id", "plain-pipeline")
-        .set("enable.auto.commit", "false")
-        .create()
-        .expect("a consumer");
-    let timeout = Duration::from_secs(10);
-    let metadata = consumer.fetch_metadata(Some(topic), timeout).expect("metadata");
-    let mut assignment = TopicPartitionList::new();
-    let mut left = 0;
-    for partition in metadata.topics()[0].partitions() {
-        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), timeout).expect("watermarks");
-        left += high - low;
-        assignment.add_partition_offset(topic, partition.id(), Offset::Offset(low)).expect("an assignment");
-    }
-    consumer.assign(&assignment).expect("assigned");
-
     let properties =
         WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::try_new(1).expect("a level"))).build();
     let open = |number: usize| {
@@ -70,27 +53,24 @@ fn main() {
     };
     let mut decoder =
         ReaderBuilder::new(schema.clone()).with_batch_size(BATCH_ROWS).build_decoder().expect("a decoder");
-    let mut writer = open(0);
-    let (mut files, mut in_file, mut in_batch, mut total) = (1, 0, 0, 0);
-    while left > 0 {
-        let message = consumer.poll(timeout).expect("records keep coming").expect("a record");
-        left -= 1;
+    let mut writer = None;
+    let (mut files, mut in_file, mut in_batch, mut total) = (0, 0, 0, 0);
+    whole_topic::read(brokers, topic, |message, is_last| {
         let payload = message.payload().expect("a value");
         assert_eq!(decoder.decode(payload).expect("JSON of the contract"), payload.len());
         in_batch += 1;
-        if in_batch == BATCH_ROWS || left == 0 {
+        if in_batch == BATCH_ROWS || is_last {
             let rows = decoder.flush().expect("rows").expect("some");
-            writer.write(&rows).expect("written");
+            let open_file = writer.get_or_insert_with(|| open(files));
+            open_file.write(&rows).expect("written");
             total += rows.num_rows();
             in_file += rows.num_rows();
             in_batch = 0;
-            if in_file >= FILE_ROWS {
-                writer.close().expect("closed");
-                writer = open(files);
+            if in_file >= FILE_ROWS || is_last {
+                writer.take().map(|done| done.close().expect("closed"));
                 (files, in_file) = (files + 1, 0);
             }
         }
-    }
-    writer.close().expect("closed");
+    });
     println!("{total} records, {files} files");
 }

@@ -2,10 +2,9 @@
 //!
 //! `raw_consumer BROKERS TOPIC` prints the records it has read.
 
-use std::time::Duration;
+mod whole_topic;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use rdkafka::Message;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
@@ -14,27 +13,7 @@ fn main() {
         println!("raw_consumer BROKERS TOPIC");
         return;
     };
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("group.id", "raw-consumer")
-        .set("enable.auto.commit", "false")
-        .create()
-        .expect("a consumer");
-    let timeout = Duration::from_secs(10);
-    let metadata = consumer.fetch_metadata(Some(topic), timeout).expect("metadata");
-    let mut assignment = TopicPartitionList::new();
-    let mut left = 0;
-    for partition in metadata.topics()[0].partitions() {
-        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), timeout).expect("watermarks");
-        left += high - low;
-        assignment.add_partition_offset(topic, partition.id(), Offset::Offset(low)).expect("an assignment");
-    }
-    consumer.assign(&assignment).expect("assigned");
-    let (total, mut bytes) = (left, 0);
-    while left > 0 {
-        let message = consumer.poll(timeout).expect("records keep coming").expect("a record");
-        bytes += message.payload().map_or(0, <[u8]>::len);
-        left -= 1;
-    }
+    let mut bytes = 0;
+    let total = whole_topic::read(brokers, topic, |message, _| bytes += message.payload().map_or(0, <[u8]>::len));
     println!("{total} records, {bytes} bytes");
 }

@@ -347,7 +347,8 @@ fn beside_a_daemon_that_goes_on_each_record_has_one_row() {
         .with("MEDALLION_CARE__INTERVAL", "50ms")
         .with("MEDALLION_CARE__MIN_AGE", "1ms");
     let send = |from: usize, to: usize| {
-        let record = |n: usize| if n.is_multiple_of(3) { format!("{{\"n\":\"{n}\"}}") } else { format!("{{\"n\":{n}}}") };
+        let record =
+            |n: usize| if n.is_multiple_of(3) { format!("{{\"n\":\"{n}\"}}") } else { format!("{{\"n\":{n}}}") };
         broker.send("events", &(from..to).map(record).collect::<Vec<_>>());
     };
     send(0, 300);
