@@ -387,6 +387,20 @@ fn a_lease_that_is_given_back_can_be_taken_and_leaves_one_object_behind() {
 }
 
 #[test]
+fn whoever_holds_a_lease_no_longer_is_told() {
+    runtime().block_on(async {
+        let lake = Inside::on(Faulty::new(Vec::new())).lake;
+        let lease = lease::acquire(&lake, "build").await.unwrap();
+        lease.ensure_held().await.unwrap();
+        lease.release().await.unwrap();
+        assert!(lease.ensure_held().await.unwrap_err().to_string().contains("the lease was lost"));
+        let other = lease::acquire(&lake, "build").await.unwrap();
+        assert!(lease.ensure_held().await.is_err());
+        other.ensure_held().await.unwrap();
+    });
+}
+
+#[test]
 fn a_lease_whose_answers_are_lost_is_taken_and_given_back_all_the_same() {
     runtime().block_on(async {
         let store = Faulty::new(vec![Fault::LostAnswer, Fault::LostAnswer]);

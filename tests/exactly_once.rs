@@ -391,6 +391,26 @@ fn records_that_retention_took_before_ingest_came_stop_it_at_the_gap() {
 }
 
 #[test]
+fn sigterm_ends_a_daemon_in_order_while_records_keep_coming() {
+    let (world, topic) = readings(World::real("flowing"), 4);
+    let world = world.with("MEDALLION_INGEST__FLUSH_ROWS", "5000");
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| world.kafka(&["numbers", &topic, "0", "2000000"]));
+        for _ in 0..2 {
+            let before = commits_if_any(&world, "readings");
+            let daemon = world.daemon(&["ingest"]);
+            wait_until("records flow", || commits_if_any(&world, "readings") > before + 1);
+            daemon.signal("-TERM");
+            daemon.succeeds();
+        }
+        assert!(!sender.is_finished(), "records had stopped to come");
+    });
+    world.catches_up();
+    assert_eq!(world.count("select count(distinct n) from bronze.readings"), 2_000_000);
+    assert_verified(&world);
+}
+
+#[test]
 fn sigterm_commits_what_is_in_hand() {
     let (world, topic) = readings(World::real("sigterm"), 2);
     let world = world.with("MEDALLION_INGEST__FLUSH_INTERVAL", "1h");

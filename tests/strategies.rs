@@ -137,6 +137,43 @@ fn new_and_missing_columns_are_as_on_schema_change_says() {
 }
 
 #[test]
+fn columns_of_lineage_are_columns_like_any_other() {
+    for strategy in ["merge", "delete+insert"] {
+        let world = incremental(&format!("unique_key='id', incremental_strategy='{strategy}'"));
+        build(&world, "id,_at,_by\na,1,9\nb,1,9\n");
+        assert_eq!(build(&world, "id,_at,_by\na,2,3\n"), ["a,2,3", "b,1,9"], "{strategy}");
+    }
+    let world = incremental("incremental_strategy='insert_overwrite', partition_by='day'");
+    build(&world, "day,_place\n1,5\n");
+    assert_eq!(build(&world, "day,_place\n1,5\n1,6\n1,7\n"), ["1,5", "1,6", "1,7"]);
+}
+
+#[test]
+fn a_value_of_another_type_is_refused_and_never_changed() {
+    for (query, has) in [("1.7", "Float64"), ("true", "Boolean"), ("'1'", "Utf8")] {
+        let world = incremental("incremental_strategy='append'");
+        build(&world, "id,n\na,1\n");
+        let model = "{{ config(materialized='incremental', incremental_strategy='append') }}\n";
+        world.write(
+            "project/models/m.sql",
+            &format!("{model}select 'b' as id, {query} as n from {{{{ ref('rows') }}}}"),
+        );
+        world.fails(&["build"], 2, &["models/m.sql", "`n` is", has, "Int64", "cast it"]);
+        assert_eq!(rows(&world), ["a,1"]);
+    }
+}
+
+#[test]
+fn names_that_differ_only_in_case_make_no_table() {
+    let world = project(&[("models/m.sql", "select 1 as a, 2 as \"A\"")]);
+    world.fails(&["build"], 2, &["`a` and `A` differ only in case"]);
+    world.write("project/models/m.sql", "select 1 as a, 2 as b");
+    world.ok(&["build"]);
+    assert_eq!(rows(&world), ["1,2"]);
+    world.ok(&["verify"]);
+}
+
+#[test]
 fn a_merge_of_any_batches_is_the_last_row_of_each_key() {
     let batch = prop::collection::btree_map(prop::option::of(0u8..6), prop::option::of(0u8..3), 0..6);
     let batches = prop::collection::vec(batch, 1..5);

@@ -42,6 +42,24 @@ fn seed_run_and_test_do_their_part_of_a_build_and_no_more() {
 }
 
 #[test]
+fn only_a_build_makes_a_release() {
+    let world = shop();
+    let release = || world.ok(&["status"]).out.lines().filter(|l| l.starts_with("release")).collect::<String>();
+    world.ok(&["build"]);
+    let before = release();
+    assert!(!before.is_empty());
+    world.write("project/seeds/payments.csv", "id,customer,amount\n1,ada,12\n1,ada,5\n");
+    world.fails(&["build"], 1, &["unique_payments_id"]);
+    world.ok(&["run"]);
+    world.ok(&["seed"]);
+    world.fails(&["test"], 1, &["unique_payments_id"]);
+    assert_eq!(release(), before, "what was not tested is in no release");
+    assert_eq!(world.count("select count(*) from gold.payments"), 3);
+    world.fails(&["build"], 1, &["unique_payments_id"]);
+    assert_eq!(release(), before);
+}
+
+#[test]
 fn test_tells_what_is_wrong_with_what_was_published_untested() {
     let world = shop();
     world.write("project/seeds/payments.csv", "id,customer,amount\n1,ada,12\n1,grace,7\n");
@@ -112,6 +130,10 @@ fn clean_deletes_what_runs_left_and_nothing_outside_of_the_project() {
     world.ok(&["clean"]);
     assert!(!world.path("project/target").exists() && !world.path("project/old").exists());
     assert!(world.path("project/models").exists());
+    for source in ["models", "seeds"] {
+        world.write("project/dbt_project.yml", &format!("{config}clean-targets: [target, {source}]\n"));
+        world.fails(&["clean"], 2, &["dbt_project.yml", source, "holds the project itself"]);
+    }
     world.write("precious/x", "x");
     std::os::unix::fs::symlink(world.path("precious"), world.path("project/link")).unwrap();
     for outside in ["../precious", "/etc", ".", "link"] {

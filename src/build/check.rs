@@ -69,15 +69,16 @@ impl Build<'_> {
         Ok(())
     }
 
-    /// The tests of a node that is not to be built are of what is published.
+    /// Where tests alone are asked for, they are of what is published.
     pub(super) async fn test_adopted(&mut self, node: &Node, tests: &[&Node]) -> Result<()> {
+        if !self.options.tests_alone() {
+            return Ok(());
+        }
         match self.broken.get(&node.unique_id).cloned() {
             None => self.run_tests(tests).await.map(|_| ()),
             Some(reason) => {
-                // Whoever asked for the tests alone asked for these.
-                let asked = self.options.kinds == Some(&[NodeKind::Test]);
-                let status = if asked { Status::Error(Kind::Failed) } else { Status::Skipped };
-                self.results.extend(tests.iter().map(|test| NodeResult::of(test, status, &reason)));
+                let failed = Status::Error(Kind::Failed);
+                self.results.extend(tests.iter().map(|test| NodeResult::of(test, failed, &reason)));
                 Ok(())
             }
         }

@@ -58,7 +58,14 @@ impl Build<'_> {
             return self.stage_full(node, compiled, table, Some(published)).await;
         }
 
-        let replaced = Replaced { build: self, table, published, keys: &keys, key: &node.config.unique_key };
+        let replaced = Replaced {
+            build: self,
+            table,
+            published,
+            keys: &keys,
+            key: &node.config.unique_key,
+            lineage_counts: false,
+        };
         match replaced.compare(&context, &node.config.recompute_by, &fresh).await {
             Ok(None) => Ok(Candidate { adds: staged.files, rows: staged.rows, ..nothing }),
             Ok(Some(candidate)) => {

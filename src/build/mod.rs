@@ -35,6 +35,7 @@ use crate::engine::catalog::Catalog;
 use crate::engine::sql::{self, Text};
 use crate::engine::{self, Engine};
 use crate::error::{Error, Result, nearest};
+use crate::lake::lease::Lease;
 use crate::lake::{Lake, TableName, lease};
 use crate::models::{Compiled, Materialized, Node, NodeKind, Project, RunContext};
 use inputs::Input;
@@ -56,6 +57,12 @@ pub struct Options {
     pub nodes: Option<BTreeSet<String>>,
 }
 
+impl Options {
+    fn tests_alone(&self) -> bool {
+        self.kinds == Some(&[NodeKind::Test])
+    }
+}
+
 /// Builds what is stale, and calls `done` after each node.
 ///
 /// Once `stop` turns true, the node at hand is given up unless it is just being published, the rest is skipped, and what
@@ -72,7 +79,7 @@ pub async fn run(
     let began = Instant::now();
     let selected = selection(project, options)?;
     let lease = lease::acquire(&engine.lake, "build").await?;
-    let outcome = released(engine, project, contracts, options, started_at, &selected, stop, done).await;
+    let outcome = released(engine, project, contracts, options, started_at, &lease, &selected, stop, done).await;
     // A lease that cannot be given back runs out by itself; the build's own outcome matters more.
     if let Err(e) = lease.release().await {
         tracing::warn!(error = %e, "the build's lease was not given back; it ends within a minute");
@@ -96,13 +103,22 @@ async fn released<'a>(
     contracts: &[Contract],
     options: &'a Options,
     started_at: DateTime<Utc>,
+    lease: &'a Lease,
     selected: &BTreeSet<String>,
     stop: watch::Receiver<bool>,
     done: &mut dyn FnMut(&NodeResult),
 ) -> Result<(Build<'a>, Option<Released>)> {
     let mut build = Build::new(engine, project, contracts, options, started_at).await?;
+    build.lease = Some(lease);
     build.all(selected, stop, done).await?;
-    let release = release::publish(&build).await?;
+    // What was not tested, or not built, belongs to no release.
+    let release = match options.kinds {
+        None => {
+            build.ensure_alone().await?;
+            release::publish(&build).await?
+        }
+        Some(_) => None,
+    };
     Ok((build, release))
 }
 
@@ -163,6 +179,8 @@ pub(crate) struct Build<'a> {
     versions: BTreeMap<TableName, u64>,
     views: BTreeMap<TableName, String>,
     held_back: BTreeSet<TableName>,
+    /// What keeps other builds away; a preview needs none.
+    lease: Option<&'a Lease>,
     /// A commit is under way, which a stop waits for.
     publishing: Arc<AtomicBool>,
     interrupted: bool,
@@ -215,9 +233,18 @@ impl<'a> Build<'a> {
             versions: BTreeMap::new(),
             views: BTreeMap::new(),
             held_back: BTreeSet::new(),
+            lease: None,
             publishing: Arc::default(),
             interrupted: false,
         })
+    }
+
+    /// A build that was stopped for long may not be the only one any more; what it found is then of the past.
+    async fn ensure_alone(&self) -> Result<()> {
+        match self.lease {
+            Some(lease) => lease.ensure_held().await,
+            None => Ok(()),
+        }
     }
 
     fn lake(&self) -> &Lake {

@@ -282,6 +282,7 @@ impl Build<'_> {
 
     async fn commit(&self, table: &Table, read: Option<u64>, change: &Commit) -> Result<u64> {
         self.publishing.store(true, Ordering::Relaxed);
+        self.ensure_alone().await?;
         match commit(table, read, change, PATIENCE).await? {
             Outcome::Committed { version } => Ok(version),
             Outcome::Fenced { version, .. } => {

@@ -1,6 +1,6 @@
 //! Rows of a table give way to others with the same keys.
 //!
-//! A row that comes out as it was, lineage aside, is not rewritten, so that nothing downstream wakes for it; files without
+//! A row that comes out as it was, lineage aside where that does not count, is not rewritten, so that nothing downstream wakes for it; files without
 //! a row to replace are not touched.
 
 use std::sync::Arc;
@@ -92,6 +92,8 @@ pub struct Replaced<'a> {
     pub published: &'a Snapshot,
     pub keys: &'a Keys,
     pub key: &'a [String],
+    /// Whether a row whose lineage alone differs is another row.
+    pub lineage_counts: bool,
 }
 
 impl Replaced<'_> {
@@ -119,7 +121,7 @@ impl Replaced<'_> {
 
         let (content, lineage): (Vec<String>, Vec<String>) = {
             let all = self.published.schema.fields().iter().map(|f| f.name().clone());
-            all.partition(|c| !is_lineage(c, self.key))
+            all.partition(|c| self.lineage_counts || !is_lineage(c, self.key))
         };
         let rows = |files: &[Arc<DataFile>]| -> Result<Arc<dyn TableProvider>> {
             let table = FilesTable::new(self.build.lake(), self.table, &self.published.schema, &[], files, false)?;

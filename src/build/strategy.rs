@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::common::{Column, NullEquality, Result as DfResult, ScalarValue};
 use datafusion::datasource::provider_as_source;
@@ -125,6 +125,7 @@ impl Addition<'_> {
             published: self.after,
             keys: &keys,
             key: &self.node.config.unique_key,
+            lineage_counts: true,
         };
         match replaced.compare(&self.context, key, &fresh).await? {
             Some(candidate) => Ok(candidate),
@@ -228,6 +229,18 @@ fn columns_after(node: &Node, table: &Schema, query: &Schema) -> Result<SchemaRe
     let named = |names: &[String]| names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
     let kept =
         |fields: &mut dyn Iterator<Item = &Arc<Field>>| Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()));
+    for field in table.fields() {
+        if let Ok(given) = query.field_with_name(field.name())
+            && !fits(given.data_type(), field.data_type())
+        {
+            let (column, given, has) = (field.name(), given.data_type(), field.data_type());
+            return Err(Error::input(format!(
+                "{}: `{column}` is {given} in the query and {has} in the table",
+                node.path
+            ))
+            .hint("cast it in the query, or build with --full-refresh"));
+        }
+    }
     let added = || query.fields().iter().filter(|f| new.contains(f.name()));
     match node.config.on_schema_change {
         SchemaChange::Ignore if gone.is_empty() => Ok(kept(&mut table.fields().iter())),
@@ -255,7 +268,20 @@ fn columns_after(node: &Node, table: &Schema, query: &Schema) -> Result<SchemaRe
     }
 }
 
-/// The query's rows in the columns of the table. A value that does not fit its column is an error.
+/// Whether each value of one type is one of the other.
+fn fits(given: &DataType, column: &DataType) -> bool {
+    use DataType::*;
+    match (given, column) {
+        (Null, _) | (Int8, Int16 | Int32 | Int64) | (Int16, Int32 | Int64) | (Int32, Int64 | Float64) => true,
+        (Float32, Float64) => true,
+        (Decimal128(p, s), Decimal128(precision, scale)) => {
+            scale >= s && i16::from(*precision) - i16::from(*scale) >= i16::from(*p) - i16::from(*s)
+        }
+        (given, column) => given == column,
+    }
+}
+
+/// The query's rows in the columns of the table.
 fn shaped(frame: DataFrame, columns: &Schema) -> DfResult<DataFrame> {
     let given = frame.schema().as_arrow().clone();
     let column = |field: &Arc<Field>| -> DfResult<Expr> {

@@ -155,7 +155,7 @@ pub fn closing(summary: &Summary) -> String {
     let release = match &summary.release {
         Some(r) if r.new => format!("release {}", r.id),
         Some(r) => format!("release {} stands", r.id),
-        None => "no release".to_owned(),
+        None => "no release: medallion build tests and releases".to_owned(),
     };
     let mut said = if summary.results.iter().all(|r| r.kind == NodeKind::Test) {
         format!("{tests} tests: {} passed, {warned} warnings, {failed} failed; {seconds:.1} s", tests - warned - failed)

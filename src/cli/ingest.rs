@@ -35,6 +35,12 @@ pub async fn run(world: &World, arguments: Arguments) -> Result<()> {
     };
     let stop = stop_signal("committing what is in hand and leaving")?;
     let lake = world.lake()?;
+    let folder = &world.config.ingest.contracts;
+    if !folder.is_dir() {
+        let here = std::env::current_dir().unwrap_or_default();
+        let folder = here.join(folder);
+        tracing::warn!(folder = %folder.display(), "ingest.contracts is no folder: the contracts that came with medallion hold");
+    }
     let late = late(stop.clone());
     tokio::select! {
         ended = ingest::run(&lake, &world.config, world.contracts()?, options, stop, metrics.clone()) => ended?,

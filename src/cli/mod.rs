@@ -144,6 +144,7 @@ impl World {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging(&cli);
+    leave_when_nobody_reads();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return ended(Err(Error::outside("no threads").because(e))),
@@ -155,6 +156,18 @@ pub fn main() -> ExitCode {
         Ok(outcome) => ended(outcome),
         Err(_) => ExitCode::from(Kind::Bug.exit_code()),
     }
+}
+
+/// Whoever reads the answer may have seen enough, as `head` has; that is no mistake.
+fn leave_when_nobody_reads() {
+    let otherwise = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or_default();
+        if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        otherwise(panic);
+    }));
 }
 
 fn ended(outcome: Result<()>) -> ExitCode {

@@ -52,21 +52,13 @@ impl Property {
             Property::File(file) => Ok(Secret::from_file(&key, file)?.reveal().to_owned()),
         }
     }
-
-    /// The text for an error, in which a secret does not appear.
-    pub fn shown(&self) -> &str {
-        match self {
-            Property::Plain(text) => text,
-            _ => "...",
-        }
-    }
 }
 
 impl KafkaConfig {
     /// Says what is wrong with one of the properties; `reason` and `name` are librdkafka's words.
     pub fn refused(&self, name: &str, reason: &str) -> Error {
-        let shown = self.properties.get(name).map_or("...", Property::shown);
-        let error = Error::input(format!("kafka.properties: `{name}` = `{shown}`: {}", reason.trim()));
+        // A value is never shown: what is refused may be the misspelled name of a secret.
+        let error = Error::input(format!("kafka.properties: `{name}`: {}", reason.trim()));
         match reason.contains("OIDC") {
             true => error.hint(
                 "this binary fetches no tokens of OAUTHBEARER itself: let another program do so, and name the file that \

@@ -216,7 +216,14 @@ impl Drop for Consumer {
                 sys::rd_kafka_assign(self.client, ptr::null());
             }
             while begun == Code::RD_KAFKA_RESP_ERR_NO_ERROR && sys::rd_kafka_consumer_closed(self.client) == 0 {
-                sys::rd_kafka_queue_poll_callback(closing, CLOSING_POLL_MS);
+                // Records that were fetched meanwhile come too. They are for whoever reads these partitions next.
+                let event = sys::rd_kafka_queue_poll(closing, CLOSING_POLL_MS);
+                if !event.is_null() {
+                    if sys::rd_kafka_event_type(event) == sys::RD_KAFKA_EVENT_REBALANCE {
+                        sys::rd_kafka_assign(self.client, ptr::null());
+                    }
+                    sys::rd_kafka_event_destroy(event);
+                }
             }
             sys::rd_kafka_queue_destroy(closing);
             sys::rd_kafka_queue_destroy(self.queue);

@@ -99,8 +99,19 @@ pub async fn try_acquire(lake: &Lake, what: &str) -> Result<Result<Lease>> {
 }
 
 impl Lease {
+    /// Fails if somebody else may have taken it, as when this process was stopped for longer than its term.
+    pub async fn ensure_held(&self) -> Result<()> {
+        let ours = |state: &State| state.holder == self.inner.holder && state.until.is_some_and(|u| u > Utc::now());
+        match self.inner.current().await? {
+            Some((_, state)) if ours(&state) => Ok(()),
+            _ => Err(Error::outside("the lease was lost: this process did not renew it in time").hint(
+                "another one may have begun meanwhile; what was published so far stands, the rest is left to it",
+            )),
+        }
+    }
+
     /// Gives the lease back, so that the next holder need not wait for its end.
-    pub async fn release(self) -> Result<()> {
+    pub async fn release(&self) -> Result<()> {
         self.renewal.abort();
         self.inner.extend(None).await
     }

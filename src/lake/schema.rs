@@ -3,6 +3,7 @@
 //! Everything that medallion writes is conformed first, so that each reader sees the same few types: UTC microseconds
 //! for every time, signed integers, plain strings.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
@@ -73,6 +74,14 @@ pub fn delta_schema(schema: &Schema) -> Result<String> {
 }
 
 fn delta_struct(fields: &Fields) -> Result<Value> {
+    // Readers of Delta tables take names that differ only in case for the same.
+    let mut seen = BTreeMap::new();
+    for name in fields.iter().map(|field| field.name()) {
+        if let Some(other) = seen.insert(name.to_lowercase(), name) {
+            return Err(Error::input(format!("the columns `{other}` and `{name}` differ only in case"))
+                .hint("a Delta table cannot have both; give one of them another name"));
+        }
+    }
     let fields = fields
         .iter()
         .map(|f| {

@@ -162,7 +162,20 @@ fn var(state: &State, name: Value, rest: Rest<Value>) -> Result<Value, Error> {
     }
 }
 
+/// Variables whose values have no place in compiled SQL, which artifacts and tables keep.
+fn is_secret(name: &str) -> bool {
+    ["MEDALLION_PII_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"].contains(&name)
+        || ["DBT_ENV_SECRET", "MEDALLION_KAFKA__PROPERTIES__", "MEDALLION_REGISTRY__"]
+            .iter()
+            .any(|p| name.starts_with(p))
+}
+
 fn env_var(name: &str, rest: Rest<Value>) -> Result<Value, Error> {
+    if is_secret(name) {
+        return Err(Problem::new(format!("`{name}` is a secret, which a project may not read"))
+            .hint("what a template reads stands in its SQL, for everybody")
+            .into());
+    }
     match (std::env::var(name), default_of(&rest)?.filter(|default| !default.is_none())) {
         (Ok(value), _) => Ok(Value::from(value)),
         (Err(_), Some(default)) => Ok(default),

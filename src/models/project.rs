@@ -40,6 +40,14 @@ const KNOWN: [&str; 24] = [
 ];
 const WITHOUT_EFFECT: [&str; 5] = ["require-dbt-version", "asset-paths", "log-path", "packages-install-path", "flags"];
 const TARGET: &str = "target";
+const PATHS: [(&str, &str); 6] = [
+    ("model-paths", "models"),
+    ("seed-paths", "seeds"),
+    ("test-paths", "tests"),
+    ("macro-paths", "macros"),
+    ("snapshot-paths", "snapshots"),
+    ("analysis-paths", "analyses"),
+];
 const UNSUPPORTED: [&str; 15] = [
     "on-run-start",
     "on-run-end",
@@ -60,7 +68,11 @@ const UNSUPPORTED: [&str; 15] = [
 
 /// Finds the project that `start` lies in: the nearest folder upwards that holds a dbt_project.yml.
 pub fn find_root(start: &Path) -> Result<PathBuf> {
-    start.ancestors().find(|folder| folder.join(FILE).is_file()).map(Path::to_path_buf).ok_or_else(|| {
+    let found = start.ancestors().find(|folder| folder.join(FILE).is_file()).map(|folder| match folder.as_os_str() {
+        none if none.is_empty() => PathBuf::from("."),
+        _ => folder.to_path_buf(),
+    });
+    found.ok_or_else(|| {
         Error::input(format!("there is no {FILE} in {} or a folder above it", start.display()))
             .hint("name the folder of a dbt project")
     })
@@ -77,8 +89,18 @@ pub fn target_path(start: &Path) -> Result<PathBuf> {
 pub fn clean_targets(start: &Path) -> Result<Vec<String>> {
     let document = read_document(&find_root(start)?)?;
     let top = document.top();
+    let mut sources = Vec::new();
+    for (key, default) in PATHS {
+        sources.extend(top.get(key).map_or(Ok(vec![default.to_owned()]), |at| at.texts())?);
+    }
     match top.get("clean-targets") {
-        Some(at) => at.texts(),
+        Some(at) => {
+            let targets = at.texts()?;
+            match targets.iter().find(|t| sources.iter().any(|source| Path::new(source).starts_with(t.as_str()))) {
+                Some(source) => Err(at.error(format!("`{source}` holds the project itself"))),
+                None => Ok(targets),
+            }
+        }
         None => Ok(vec![top.optional_text("target-path")?.unwrap_or_else(|| TARGET.to_owned())]),
     }
 }

@@ -167,7 +167,7 @@ fn a_replayed_row_is_the_one_that_an_ingest_under_the_present_contract_makes() {
             let structs = "SELECT _offset, s['a'] FROM bronze.t WHERE _error IS NULL";
             let nested = replayed.inside.rows(structs).await;
 
-            let target = Target { contract: &after, table: replayed.inside.table("bronze.t") };
+            let target = Target { contract: &after, table: replayed.inside.table("bronze.t"), topics: Vec::new() };
             let report =
                 replay::run(&replayed.inside.lake, &target, None, Options::default(), &watch::channel(false).1)
                     .await

@@ -145,13 +145,13 @@ impl Bronze {
 
     async fn replay(&self) -> medallion::error::Result<Report> {
         let contract = present();
-        let target = Target { contract: &contract, table: self.table.clone() };
+        let target = Target { contract: &contract, table: self.table.clone(), topics: Vec::new() };
         replay::replay(&target, None, Options::default(), &going_on()).await
     }
 
     async fn leased_replay(&self) -> medallion::error::Result<Report> {
         let contract = present();
-        let target = Target { contract: &contract, table: self.table.clone() };
+        let target = Target { contract: &contract, table: self.table.clone(), topics: Vec::new() };
         replay::run(&self.inside.lake, &target, None, Options::default(), &going_on()).await
     }
 
@@ -355,7 +355,7 @@ fn a_replay_waits_for_the_tables_other_maintenance_and_a_dry_run_does_not() {
         bronze.append(0, 3).await;
         let held = maintenance::lease(&bronze.inside.lake, &bronze.table.name).await.unwrap().unwrap();
         let contract = present();
-        let target = Target { contract: &contract, table: bronze.table.clone() };
+        let target = Target { contract: &contract, table: bronze.table.clone(), topics: Vec::new() };
         let dry = Options { dry_run: true, ..Options::default() };
         let told = replay::run(&bronze.inside.lake, &target, None, dry, &going_on()).await.unwrap();
         assert_eq!((told.decoded, told.version), (1, None));
@@ -389,7 +389,7 @@ fn a_replay_that_is_told_to_stop_moves_nothing_and_leaves_nothing() {
         let before = objects().await;
         let (_keep, stop) = watch::channel(true);
         let contract = present();
-        let target = Target { contract: &contract, table: bronze.table.clone() };
+        let target = Target { contract: &contract, table: bronze.table.clone(), topics: Vec::new() };
         for report in [
             replay::replay(&target, None, Options::default(), &stop).await.unwrap(),
             replay::run(&bronze.inside.lake, &target, None, Options::default(), &stop).await.unwrap(),

@@ -70,6 +70,8 @@ pub struct Report {
 pub struct Target<'a> {
     pub contract: &'a Contract,
     pub table: Table,
+    /// Only records of these topics, if any are named.
+    pub topics: Vec<String>,
 }
 
 /// The tables of these names, of tables or of topics. Without names, those of all contracts that have one.
@@ -77,7 +79,7 @@ pub async fn chosen<'a>(lake: &Lake, contracts: &'a [Contract], names: &[String]
     let mut targets = Vec::new();
     for contract in contracts {
         let table = lake.table(&TableName::new("bronze", contract.name.as_str()))?;
-        targets.push(Target { contract, table });
+        targets.push(Target { contract, table, topics: Vec::new() });
     }
     if names.is_empty() {
         let mut there = Vec::new();
@@ -88,10 +90,10 @@ pub async fn chosen<'a>(lake: &Lake, contracts: &'a [Contract], names: &[String]
         }
         return Ok(there);
     }
+    let is_table =
+        |name: &str, target: &Target<'a>| target.contract.name == *name || target.table.name.to_string() == name;
     let is_meant = |name: &str, target: &Target<'a>| {
-        target.contract.name == *name
-            || target.table.name.to_string() == name
-            || target.contract.topics().is_some_and(|topics| topics.contains(name))
+        is_table(name, target) || target.contract.topics().is_some_and(|topics| topics.contains(name))
     };
     if let Some(name) = names.iter().find(|name| !targets.iter().any(|target| is_meant(name, target))) {
         let error = Error::input(format!("no contract has the table or topic `{name}`"));
@@ -101,6 +103,12 @@ pub async fn chosen<'a>(lake: &Lake, contracts: &'a [Contract], names: &[String]
         });
     }
     targets.retain(|target| names.iter().any(|name| is_meant(name, target)));
+    for target in &mut targets {
+        let mut meant = names.iter().filter(|name| is_meant(name, target));
+        if meant.all(|name| !is_table(name, target)) {
+            target.topics = names.iter().filter(|name| is_meant(name, target)).cloned().collect();
+        }
+    }
     Ok(targets)
 }
 
@@ -151,7 +159,7 @@ pub async fn replay(
     options: Options,
     stop: &watch::Receiver<bool>,
 ) -> Result<Report> {
-    let Target { contract, table } = target;
+    let Target { contract, table, .. } = target;
     if contract.registry().is_some() && registry.is_none() {
         return Err(Error::input(format!("{} needs a schema registry, and none is configured", contract.file))
             .hint("set registry.url, or MEDALLION_REGISTRY__URL"));
@@ -183,7 +191,7 @@ pub async fn replay(
 
 /// The table as it is now, which has the contract's columns if anything is to be written. None if there is no table.
 async fn followed(target: &Target<'_>, options: Options) -> Result<Option<Snapshot>> {
-    let Target { contract, table } = target;
+    let Target { contract, table, .. } = target;
     let schema = contract.bronze_schema();
     let declared = Declared {
         schema: &schema,

@@ -36,6 +36,8 @@ const INGESTED_AT: &str = "_ingested_at";
 /// Of rows that came from files, the file.
 const FILE: &str = "_file";
 
+/// Of rows that came from a topic, which one it was.
+const TOPIC: &str = "_topic";
 /// Of rows that came from a topic, the key of the record.
 const KEY: &str = "_key";
 
@@ -70,6 +72,8 @@ pub struct Rewrite<'a> {
     table: &'a Table,
     contract: &'a Contract,
     registry: Option<&'a Client>,
+    /// Only records of these topics, if any are named.
+    topics: &'a [String],
     options: Options,
     stop: &'a watch::Receiver<bool>,
     now: DateTime<Utc>,
@@ -102,7 +106,7 @@ impl<'a> Rewrite<'a> {
         stop: &'a watch::Receiver<bool>,
         now: DateTime<Utc>,
     ) -> Result<Rewrite<'a>> {
-        let Target { contract, table } = target;
+        let Target { contract, table, topics } = target;
         let (stored, moved) = (snapshot.file_schema(), contract.file_schema());
         let decoded = contract.schema().fields().len();
         let of_origin = moved.fields().iter().skip(decoded).filter(|f| f.name() != INGESTED_AT);
@@ -112,6 +116,7 @@ impl<'a> Rewrite<'a> {
             table,
             contract,
             registry,
+            topics,
             options,
             stop,
             now,
@@ -178,10 +183,13 @@ impl<'a> Rewrite<'a> {
                 _ => return Err(Error::bug("a Bronze table without _error and _raw")),
             };
         let files: Option<&StringArray> = batch.column_by_name(FILE).map(|column| column.as_string());
+        let topics: Option<&StringArray> = batch.column_by_name(TOPIC).map(|column| column.as_string());
         let keys: Option<&StringArray> = batch.column_by_name(KEY).map(|column| column.as_string());
         let mut moved = BooleanBufferBuilder::new(batch.num_rows());
         for row in 0..batch.num_rows() {
+            let is_of_topic = |topics: &StringArray| self.topics.iter().any(|topic| topic == topics.value(row));
             let is_meant = errors.is_valid(row)
+                && (self.topics.is_empty() || topics.is_some_and(is_of_topic))
                 && self.options.class.is_none_or(|class| Class::in_text(errors.value(row)) == class.name());
             if !is_meant {
                 moved.append(false);
