@@ -151,7 +151,7 @@ impl Ingesting {
 fn a_replayed_row_is_the_one_that_an_ingest_under_the_present_contract_makes() {
     let moved = std::cell::Cell::new(0);
     let strategy = (says(), prop::collection::vec(record(), 30..120));
-    let outcome = TestRunner::new(cases(12)).run(&strategy, |((before, after), records)| {
+    let check = |((before, after), records): ((Says, Says), Vec<Vec<u8>>)| {
         runtime().block_on(async {
             let (before, after) = (before.contract(), after.contract());
             let broker = Broker::with_topics(&["t"]);
@@ -201,9 +201,15 @@ fn a_replayed_row_is_the_one_that_an_ingest_under_the_present_contract_makes() {
             moved.set(moved.get() + became.len());
             Ok(())
         })
-    });
-    if let Err(failure) = outcome {
-        panic!("{failure}");
+    };
+    // Until enough rows have moved: by chance few may.
+    for _ in 0..10 {
+        if let Err(failure) = TestRunner::new(cases(6)).run(&strategy, check) {
+            panic!("{failure}");
+        }
+        if moved.get() > 20 {
+            return;
+        }
     }
-    assert!(moved.get() > 20, "only {} rows moved", moved.get());
+    panic!("only {} rows moved", moved.get());
 }
