@@ -2,6 +2,7 @@
 //! rows beside it are what they are without it, and the columns fit the schema.
 #![no_main]
 
+// The rooms are taken in whole, and the decoder needs only a part of each: hence what is allowed here.
 #[allow(dead_code, unused_imports)]
 #[path = "../../src/contracts/mod.rs"]
 mod contracts;

@@ -1,3 +1,5 @@
+//! Which files a plan puts together, and which it leaves alone.
+
 use std::collections::HashSet;
 
 use arrow::datatypes::Schema;
