@@ -143,7 +143,7 @@ fn records_of_a_foreign_producer_are_one_row_each_though_ingest_is_killed_five_t
 
 #[test]
 fn half_a_million_records_are_one_row_each_though_ingest_is_killed_twenty_times() {
-    const LIVES: u32 = 20;
+    const LIVES: usize = 20;
     const RECORDS: u32 = 500_000;
     /// Every hundredth record is cut short.
     const BROKEN: u32 = 100;
@@ -153,31 +153,32 @@ fn half_a_million_records_are_one_row_each_though_ingest_is_killed_twenty_times(
         .with("MEDALLION_INGEST__FLUSH_INTERVAL", "100ms")
         .with("MEDALLION_INGEST__FLUSH_ROWS", "2000")
         .with("MEDALLION_KAFKA__PROPERTIES__GROUP_INSTANCE_ID", "the-one");
-    let send = |lives: std::ops::Range<u32>| {
-        let [from, to] = [lives.start, lives.end].map(|life| (life * (RECORDS / (LIVES + 1))).to_string());
-        let to = if lives.end > LIVES { RECORDS.to_string() } else { to };
-        world.kafka(&["numbers", &topic, &from, &to, &BROKEN.to_string()]);
-    };
-    send(0..1);
-    for life in 0..LIVES {
-        let before = commits_if_any(&world, "readings");
-        let daemon = world.daemon(&["ingest"]);
-        std::thread::scope(|scope| {
-            scope.spawn(|| send(life + 1..life + 2));
+    let records: Vec<Record> = (0..RECORDS)
+        .map(|n| Record::new(if n % BROKEN == 0 { format!("{{\"n\": {n}") } else { format!("{{\"n\": {n}}}") }))
+        .collect();
+    let (budget, hurry) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let sent = std::thread::scope(|scope| {
+        let _hurry = Hurry(&hurry);
+        let feed = scope.spawn(|| feed(&world, &topic, &records, &budget, &hurry));
+        for life in 1..=LIVES {
+            let before = commits_if_any(&world, "readings");
+            let daemon = world.daemon(&["ingest"]);
+            budget.store(life * records.len() / (LIVES + 2), Ordering::Relaxed);
             wait_until("the daemon commits", || commits_if_any(&world, "readings") > before + 1);
-        });
-        // Somewhere between fetching, encoding, uploading and committing.
-        std::thread::sleep(Duration::from_millis(rand::random_range(0..100)));
-        daemon.kill();
-    }
-    let table = format!("{}/bronze/readings", world.lake());
-    let landed = || -> Vec<u32> {
-        let told = world.python("lake.py", &["numbers", &table], "");
-        told.split_whitespace().map(|number| number.parse().unwrap()).collect()
-    };
-    assert!(landed()[0] < RECORDS, "there was nothing left to lose");
+            // Somewhere between fetching, encoding, uploading and committing.
+            std::thread::sleep(Duration::from_millis(rand::random_range(0..100)));
+            assert!(!feed.is_finished(), "records are still to arrive when ingest is killed");
+            daemon.kill();
+        }
+        hurry.store(true, Ordering::Relaxed);
+        feed.join().unwrap()
+    });
+    assert_eq!(sent.len(), records.len());
     world.catches_up();
-    assert_eq!(landed(), [RECORDS, RECORDS, RECORDS / BROKEN, RECORDS - RECORDS / BROKEN, 1, RECORDS - 1]);
+    let table = format!("{}/bronze/readings", world.lake());
+    let told = world.python("lake.py", &["numbers", &table], "");
+    let landed: Vec<u32> = told.split_whitespace().map(|number| number.parse().unwrap()).collect();
+    assert_eq!(landed, [RECORDS, RECORDS, RECORDS / BROKEN, RECORDS - RECORDS / BROKEN, 1, RECORDS - 1]);
     assert_verified(&world);
 }
 
