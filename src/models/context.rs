@@ -1,4 +1,4 @@
-//! The functions that templates call: `ref`, `source`, `config`, `var` and the others.
+//! The functions that templates call: `ref`, `source`, `config`, `var` and, in `functions`, what needs no project.
 //!
 //! They are the same for all templates of a project; what they answer depends on the [`Scope`]. Nothing here reads a
 //! clock, and only `env_var` reads the environment.
@@ -13,35 +13,21 @@ use super::graph::Dependency;
 use super::problem::Problem;
 use super::returned;
 use super::scope::{Phase, Scope, VARIABLES};
+use super::{functions, values};
 
 /// Names of dbt that nothing here answers to.
 pub const UNSUPPORTED: &[&str] = &[
     "adapter",
     "api",
-    "builtins",
     "database",
     "dbt",
-    "dbt_utils",
-    "dbt_version",
-    "diff_of_two_dicts",
-    "fromjson",
-    "fromyaml",
     "graph",
     "load_agate_table",
     "load_result",
-    "local_md5",
-    "modules",
-    "print",
     "run_query",
     "selected_resources",
-    "set_strict",
     "statement",
     "store_result",
-    "tojson",
-    "toyaml",
-    "try_or_compiler_error",
-    "zip",
-    "zip_strict",
 ];
 
 const FUNCTIONS: &[&str] = &[
@@ -60,6 +46,21 @@ const FUNCTIONS: &[&str] = &[
     "namespace",
     "caller",
     "loop",
+    "tojson",
+    "fromjson",
+    "toyaml",
+    "fromyaml",
+    "set",
+    "set_strict",
+    "zip",
+    "zip_strict",
+    "print",
+    "local_md5",
+    "diff_of_two_dicts",
+    "try_or_compiler_error",
+    "modules",
+    "builtins",
+    "dbt_version",
 ];
 
 /// Whether a macro of this name would hide something that templates rely on.
@@ -70,14 +71,16 @@ pub fn is_reserved(name: &str) -> bool {
 pub fn install(env: &mut Environment<'static>) {
     env.add_function("ref", reference);
     env.add_function("source", source);
-    env.add_function("var", var);
     env.add_function("env_var", env_var);
     env.add_function("is_incremental", |state: &State| Scope::of(state).map(|scope| scope.is_incremental()));
     env.add_function("log", log);
     env.add_function("return", returned::leave);
     env.add_function("doc", doc);
+    env.add_global("var", Value::from_object(Var));
     env.add_global("config", Value::from_object(Config));
     env.add_global("exceptions", Value::from_object(Exceptions));
+    functions::install(env);
+    values::install(env);
 }
 
 /// Python's methods of texts, lists and maps.
@@ -85,10 +88,11 @@ pub fn unknown_method(state: &State, value: &Value, method: &str, arguments: &[V
     minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments).map_err(|error| {
         match (error.kind(), method) {
             (ErrorKind::UnknownMethod, "append" | "extend" | "update" | "insert" | "pop" | "remove") => {
-                let problem = Problem::unsupported(format!("the method `{method}`, which changes a value in place,"));
-                problem
-                    .hint("make a new value: {% set list = list + [item] %}; in a loop, keep it in a namespace()")
-                    .into()
+                let problem = Problem::new(format!("`{method}` cannot change what a filter or an operator has made"));
+                problem.hint("bind it first: {% set name = ... %} makes a value that can be changed").into()
+            }
+            (ErrorKind::UnknownMethod, _) if value.is_undefined() => {
+                Problem::new(format!("`{method}` of a value that is not defined")).into()
             }
             (ErrorKind::UnknownMethod, _) => Problem::new(format!("unknown method `{method}` of {value}")).into(),
             _ => error,
@@ -144,11 +148,29 @@ fn default_of(arguments: &[Value]) -> Result<Option<Value>, Error> {
     }
 }
 
-fn var(state: &State, name: Value, rest: Rest<Value>) -> Result<Value, Error> {
-    let scope = Scope::of(state)?;
-    let name = text("var", &name)?;
-    match (scope.shared.vars.get(name), default_of(&rest)?) {
-        (Some(value), _) => Ok(Value::from_serialize(value)),
+/// `var(...)` and `var.has_var`.
+#[derive(Debug)]
+struct Var;
+
+impl Object for Var {
+    fn call(self: &Arc<Self>, state: &State<'_, '_>, arguments: &[Value]) -> Result<Value, Error> {
+        let (name, rest): (Value, Rest<Value>) = from_args(arguments)?;
+        var(&*Scope::of(state)?, &name, &rest)
+    }
+
+    fn call_method(self: &Arc<Self>, state: &State<'_, '_>, method: &str, arguments: &[Value]) -> Result<Value, Error> {
+        if method != "has_var" {
+            return Err(Problem::unsupported(format!("`var.{method}`")).into());
+        }
+        let (name,): (&str,) = from_args(arguments)?;
+        Ok(Value::from(Scope::of(state)?.shared.vars.contains_key(name)))
+    }
+}
+
+fn var(scope: &Scope, name: &Value, rest: &[Value]) -> Result<Value, Error> {
+    let name = text("var", name)?;
+    match (scope.shared.vars.get(name), default_of(rest)?) {
+        (Some(value), _) => Ok(values::from_json(value)),
         (None, Some(default)) => Ok(default),
         (None, None) => {
             let problem = Problem::new(format!("the variable `{name}` is not set"));
@@ -231,11 +253,11 @@ impl Object for Config {
 
     fn call_method(self: &Arc<Self>, state: &State<'_, '_>, method: &str, arguments: &[Value]) -> Result<Value, Error> {
         let scope = Scope::of(state)?;
-        let found = |key: &str| scope.configured(key).map(Value::from_serialize);
+        let found = |key: &str| scope.configured(key).map(|json| values::from_json(&json));
         match method {
             "get" => {
-                let (key, default): (&str, Option<Value>) = from_args(arguments)?;
-                Ok(found(key).or(default).unwrap_or_else(|| Value::from(())))
+                let (key, rest): (&str, Rest<Value>) = from_args(arguments)?;
+                Ok(found(key).or(default_of(&rest)?).unwrap_or_else(|| Value::from(())))
             }
             "require" => {
                 let (key,): (&str,) = from_args(arguments)?;
@@ -256,10 +278,28 @@ impl Object for Exceptions {
         method: &str,
         arguments: &[Value],
     ) -> Result<Value, Error> {
-        let (message,): (String,) = from_args(arguments)?;
+        let told = |what: &str| -> Result<Value, Error> {
+            let said: Vec<String> = arguments.iter().filter(|a| !a.is_kwargs()).map(Value::to_string).collect();
+            let said = if said.is_empty() { method.to_owned() } else { said.join(": ") };
+            Err(Problem::new(format!("{what}{said}")).into())
+        };
         match method {
-            "raise_compiler_error" => Err(Problem::new(message).into()),
+            "raise_compiler_error"
+            | "raise_database_error"
+            | "raise_dependency_error"
+            | "raise_parsing_error"
+            | "raise_fail_fast_error"
+            | "raise_contract_error"
+            | "raise_duplicate_patch_name"
+            | "raise_duplicate_macro_name" => told(""),
+            "raise_not_implemented" => told("not implemented: "),
+            "missing_config" => told("a configuration is missing: "),
+            "missing_materialization" => told("a materialization is missing: "),
+            "missing_relation" => told("a relation is missing: "),
+            "relation_wrong_type" => told("a relation is of another type: "),
+            "column_type_missing" => told("the type of a column is missing: "),
             "warn" => {
+                let (message,): (String,) = from_args(arguments)?;
                 tracing::warn!("{message}");
                 Ok(Value::from(""))
             }

@@ -11,6 +11,7 @@ use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
 use regex::Regex;
 
 use super::context;
+use super::literals::Rewritten;
 use super::problem::Problem;
 use super::scope::{self, Scope};
 use crate::error::{Error, Place, Result};
@@ -19,6 +20,8 @@ pub struct Jinja {
     pub env: Environment<'static>,
     /// The texts of the files that templates come from, by path.
     texts: BTreeMap<String, String>,
+    /// What the templates were made from, by name.
+    templates: BTreeMap<String, Rewritten>,
 }
 
 /// Separates the path of a file from the name of a macro in the name of a template; no path holds it.
@@ -37,7 +40,7 @@ impl Jinja {
         env.set_debug(false);
         env.set_unknown_method_callback(context::unknown_method);
         context::install(&mut env);
-        Jinja { env, texts: BTreeMap::new() }
+        Jinja { env, texts: BTreeMap::new(), templates: BTreeMap::new() }
     }
 
     pub fn add_text(&mut self, path: &str, text: &str) {
@@ -45,31 +48,35 @@ impl Jinja {
     }
 
     /// Compiles a template. Its text is that of the file, possibly with parts left out, but never moved.
-    pub fn add_template(&mut self, name: &str, text: String) -> Result<()> {
-        let compiled = self.env.add_template_owned(name.to_owned(), text.clone());
-        compiled.map_err(|e| self.error(&e, name, &text))
+    pub fn add_template(&mut self, name: &str, text: &str) -> Result<()> {
+        let rewritten = Rewritten::template(text);
+        let compiled = self.env.add_template_owned(name.to_owned(), rewritten.text.clone());
+        self.templates.insert(name.to_owned(), rewritten);
+        compiled.map_err(|e| self.error(&e, name))
     }
 
     pub fn render(&self, template: &str, scope: &Arc<Scope>) -> Result<String> {
         let rendered = self.env.get_template(template).and_then(|t| t.render(scope.value()));
-        rendered.map_err(|e| self.error(&e, template, ""))
+        rendered.map_err(|e| self.error(&e, template))
     }
 
     /// Renders a text that is not a file of its own, as those in YAML are. One expression alone keeps its type.
     pub fn render_text(&self, text: &str, scope: &Arc<Scope>) -> Result<Value, Problem> {
         let Some(expression) = alone(text) else {
-            let rendered = self.env.render_str(text, scope.value());
-            return rendered.map(Value::from).map_err(|e| self.problem(&e, text));
+            let template = Rewritten::template(text);
+            let rendered = self.env.render_str(&template.text, scope.value());
+            return rendered.map(Value::from).map_err(|e| self.problem(&e, &template));
         };
-        let value = self.env.compile_expression(expression).and_then(|e| e.eval(scope.value()));
+        let made = Rewritten::expression(expression);
+        let value = self.env.compile_expression(&made.text).and_then(|e| e.eval(scope.value()));
         match value {
             Ok(value) if value.is_undefined() => Err(self.undefined(expression, expression)),
-            value => value.map_err(|e| self.problem(&e, expression)),
+            value => value.map_err(|e| self.problem(&e, &made)),
         }
     }
 
-    /// The error of a template as the user should read it; `text` stands in for a file that is not known by name.
-    pub fn error(&self, error: &minijinja::Error, template: &str, text: &str) -> Error {
+    /// The error of a template as the user should read it.
+    pub fn error(&self, error: &minijinja::Error, template: &str) -> Error {
         // The innermost error that has a place is the one that went wrong; those around it were under way.
         let mut inner = error;
         while let Some(next) = inner.source().and_then(|s| s.downcast_ref::<minijinja::Error>()) {
@@ -78,12 +85,13 @@ impl Jinja {
         let rendered = file_of(template);
         let name = inner.name().unwrap_or(template);
         let file = file_of(name);
-        let source = self.texts.get(file).map_or(text, String::as_str);
-        let compiled = self.env.get_template(name).ok();
-        let compiled = compiled.as_ref().map_or(text, |t| t.source());
-        let problem = self.problem(inner, compiled);
+        let unknown = Rewritten::default();
+        let rewritten_from = self.templates.get(name).unwrap_or(&unknown);
+        let compiled = rewritten_from.original.as_str();
+        let source = self.texts.get(file).map_or(compiled, String::as_str);
+        let problem = self.problem(inner, rewritten_from);
         let line = inner.line().unwrap_or(1);
-        let range = inner.range().map(|range| Place::at_offset(file, compiled, range.start));
+        let range = inner.range().map(|range| Place::at_offset(file, compiled, rewritten_from.origin(range).start));
         let place = match (problem.word().and_then(|word| configured(compiled, word)), range) {
             (Some(offset), _) => Place::at_offset(file, compiled, offset),
             (None, Some(place)) if place.line == line => place,
@@ -93,7 +101,7 @@ impl Jinja {
         if file == rendered { told } else { told.context(rendered) }
     }
 
-    fn problem(&self, error: &minijinja::Error, source: &str) -> Problem {
+    fn problem(&self, error: &minijinja::Error, made: &Rewritten) -> Problem {
         let mut cause = error.source();
         while let Some(e) = cause {
             if let Some(problem) = e.downcast_ref::<Problem>() {
@@ -101,7 +109,8 @@ impl Jinja {
             }
             cause = e.source();
         }
-        let about = error.range().and_then(|range| source.get(range)).unwrap_or("");
+        let source = made.original.as_str();
+        let about = error.range().and_then(|range| source.get(made.origin(range))).unwrap_or("");
         let called = about.split(['(', ' ', '|', '.', '[']).next().unwrap_or("");
         match (error.kind(), error.detail()) {
             (ErrorKind::UndefinedError, _) => self.undefined(about, source),
@@ -130,7 +139,7 @@ impl Jinja {
         let assigned = assigned.iter().flat_map(|r| r.captures_iter(source)).filter_map(|c| Some(c.get(1)?.as_str()));
         let globals: Vec<&str> = self.env.globals().map(|(name, _)| name).collect();
         let known = globals.into_iter().chain(scope::VARIABLES.iter().copied()).chain(assigned);
-        problem.nearest(root, known.filter(|name| *name != root))
+        problem.nearest(root, known.filter(|name| *name != root && !name.starts_with("__")))
     }
 }
 

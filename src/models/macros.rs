@@ -90,7 +90,7 @@ impl Macros {
             }
             let padding = "\n".repeat(place.line - 1) + &" ".repeat(place.column - 1);
             let template = macro_template(path, &name);
-            jinja.add_template(&template, padding + &source)?;
+            jinja.add_template(&template, &(padding + &source))?;
             let unique_id = format!("macro.{package}.{name}");
             let known = Macro { unique_id, template, path: path.to_owned(), line: place.line, calls: BTreeSet::new() };
             self.by_name.insert(name, known);
@@ -145,7 +145,7 @@ impl Macros {
     /// Calls a macro on behalf of the program, in a scope.
     pub fn call(&self, jinja: &Jinja, scope: &Arc<Scope>, name: &str, arguments: &[Value]) -> Result<Value> {
         let template = self.by_name.get(name).map_or("", |m| m.template.as_str());
-        call(&jinja.env, scope, template, name, arguments).map_err(|e| jinja.error(&e, template, ""))
+        call(&jinja.env, scope, template, name, arguments).map_err(|e| jinja.error(&e, template))
     }
 }
 

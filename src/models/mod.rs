@@ -15,11 +15,14 @@ mod compile;
 mod config;
 mod context;
 mod files;
+mod functions;
 mod graph;
 mod jinja;
 mod layout;
+mod literals;
 mod load;
 mod macros;
+mod modules;
 mod moment;
 mod node;
 mod problem;
@@ -32,6 +35,7 @@ mod scope;
 mod select;
 #[cfg(test)]
 mod tests;
+mod values;
 mod yaml;
 
 use std::collections::BTreeMap;

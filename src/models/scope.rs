@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use minijinja::value::{Enumerator, Object};
 use minijinja::{Error, State, Value};
 use serde_json::{Map, Value as Json, json};
@@ -239,7 +240,7 @@ impl Object for Scope {
             })),
             "project_name" => Value::from(shared.project.as_str()),
             "invocation_id" => Value::from(self.run().map_or("", |run| run.invocation_id.as_str())),
-            "run_started_at" => Value::from_object(Moment(self.run_started_at)),
+            "run_started_at" => Value::from_object(Moment::aware(self.run_started_at, Tz::UTC)),
             "execute" => Value::from(matches!(self.phase, Phase::Compile { .. })),
             "flags" => Value::from_serialize(json!({"FULL_REFRESH": self.full_refresh()})),
             _ => return None,

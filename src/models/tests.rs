@@ -5,6 +5,7 @@ mod configuring;
 mod loading;
 mod templates;
 mod testing;
+mod values;
 
 use std::path::Path;
 

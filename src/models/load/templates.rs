@@ -53,7 +53,7 @@ impl Loader {
     fn read_template(&mut self, origin: Origin<'_>, mut layer: Layer) -> Result<()> {
         let path = origin.found.path.clone();
         self.jinja.add_text(&path, &origin.text);
-        self.jinja.add_template(&path, origin.text.clone())?;
+        self.jinja.add_template(&path, &origin.text)?;
         let described = origin.described.as_ref();
         config::merge(&mut layer, described.map(|d| d.layer.clone()).unwrap_or_default());
         let scope = self.scope(&origin, &layer);

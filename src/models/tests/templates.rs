@@ -82,8 +82,8 @@ fn an_undefined_function_in_a_macro_is_placed_in_the_macro_and_names_the_model()
 #[test]
 fn what_dbt_has_and_this_has_not_is_refused_by_name() {
     says(&model("{% set r = run_query('x') %}").error(), &["`run_query` is not supported yet", "models/m.sql:1:"]);
-    says(&model("{{ modules.datetime.now() }}").error(), &["`modules", "is not supported yet"]);
-    says(&model("{% set x = [] %}{% do x.append(1) %}").error(), &["the method `append`", "list + [item]"]);
+    says(&model("{{ modules.datetime.timedelta(days=1) }}").error(), &["timedelta` is not supported yet", "`plus`"]);
+    says(&model("{{ modules.json.loads('1') }}").error(), &["`loads` of a value that is not defined", "m.sql:1:16"]);
 }
 
 #[test]
