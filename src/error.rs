@@ -120,6 +120,12 @@ impl Error {
         self
     }
 
+    /// Says more of what happened.
+    pub fn detail(mut self, more: impl fmt::Display) -> Self {
+        self.0.what = format!("{}; {more}", self.0.what);
+        self
+    }
+
     pub fn kind(&self) -> Kind {
         self.0.kind
     }

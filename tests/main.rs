@@ -10,6 +10,7 @@ mod evolution;
 mod exactly_once;
 mod formats;
 mod load;
+mod mistakes;
 mod operations;
 mod outside;
 mod policies;

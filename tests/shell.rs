@@ -125,7 +125,7 @@ fn an_error_points_at_the_text_and_knows_the_nearest_name() {
     fails(&["-c", "select * from numbesr"], &["did you mean gold.numbers?"]);
     fails(&["-c", "select 1 +\n  ) as x"], &["--> -c:2:3", "2 |   ) as x\n   |   ^"]);
     fails(&["-c", "select 1", "-c", "select 'open"], &["--> -c 2:1:8"]);
-    fails(&["-c", "select cuont(*) from gold.numbers"], &["'cuont'", "--> -c:1:8", "Did you mean"]);
+    fails(&["-c", "select cuont(*) from gold.numbers"], &["`cuont`", "--> -c:1:8", "did you mean `count`?"]);
     fails(&["-c", "select cast('x' as int)"], &["x"]);
     // An empty lake says what to do first.
     World::new().fails(&["sql", "-c", "select * from gold.numbers"], 2, &["the lake is empty", "medallion demo"]);

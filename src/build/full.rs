@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use datafusion::common::DFSchema;
+
 use super::publish::Candidate;
 use super::{Build, at_source, seed};
 use crate::engine::sql::{self, Text};
 use crate::engine::stage::stage;
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Result, nearest};
 use crate::lake::{Snapshot, Table};
 use crate::models::{Compiled, Materialized, Node, NodeKind, Strategy};
 
@@ -26,6 +28,7 @@ impl Build<'_> {
                 .await
                 .map_err(|e| at_source(e, node, compiled))?,
         };
+        ensure_keys(node, frame.schema())?;
         let staged = stage(frame, table).await.map_err(|e| at_source(e, node, compiled))?;
         Ok(Candidate {
             schema: staged.schema,
@@ -34,6 +37,26 @@ impl Build<'_> {
             rows: staged.rows,
             how: if node.kind == NodeKind::Seed { "seed" } else { "full" },
         })
+    }
+}
+
+/// A key that the query does not give would only show when the table is added to.
+fn ensure_keys(node: &Node, schema: &DFSchema) -> Result<()> {
+    let config = &node.config;
+    if config.materialized != Materialized::Incremental {
+        return Ok(());
+    }
+    let columns = || schema.fields().iter().map(|f| f.name().as_str());
+    match config.unique_key.iter().find(|key| !columns().any(|c| c == key.as_str())) {
+        None => Ok(()),
+        Some(key) => {
+            let error = Error::input(format!("`unique_key` names `{key}`, which is no column of this model"));
+            let error = error.at(Place::at_offset(&node.path, &node.raw, node.raw.find("unique_key").unwrap_or(0)));
+            Err(match nearest(key, columns()) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error.hint(format!("it has {}", columns().collect::<Vec<_>>().join(", "))),
+            })
+        }
     }
 }
 

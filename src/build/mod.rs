@@ -34,7 +34,7 @@ use crate::contracts::Contract;
 use crate::engine::catalog::Catalog;
 use crate::engine::sql::{self, Text};
 use crate::engine::{self, Engine};
-use crate::error::{Error, Result, nearest};
+use crate::error::{Error, Place, Result, nearest};
 use crate::lake::lease::Lease;
 use crate::lake::{Lake, TableName, lease};
 use crate::models::{Compiled, Materialized, Node, NodeKind, Project, RunContext};
@@ -206,10 +206,12 @@ impl<'a> Build<'a> {
                 None => {
                     let contract = contracts.iter().find(|c| name.schema == "bronze" && c.name == name.name);
                     let Some(contract) = contract else {
-                        return Err(Error::input(format!(
-                            "source {name} is not in the lake, and no contract declares it"
-                        ))
-                        .hint(format!("it is declared in {}:{}", source.path, source.line)));
+                        let error =
+                            Error::input(format!("there is no table {name} in the lake, and no contract for it"));
+                        let text = std::fs::read_to_string(project.root.join(&source.path)).unwrap_or_default();
+                        return Err(error
+                            .at(Place::in_text(&source.path, &text, source.line, 1))
+                            .hint("ingest or load it first, or correct the source's schema and identifier"));
                     };
                     // A topic that nobody has ingested yet has no rows, which is something a model can read.
                     let empty = MemTable::try_new(contract.bronze_schema(), vec![vec![]])
@@ -381,13 +383,5 @@ pub(crate) fn name_of(node: &Node) -> TableName {
 
 /// An error in compiled SQL, told where the user wrote it.
 pub(crate) fn at_source(error: Error, node: &Node, compiled: &Compiled) -> Error {
-    use crate::error::Place;
-    let Some(place) = error.place().cloned() else { return error.context(&node.path) };
-    let line = compiled.source_line(place.line);
-    let written = node.raw.lines().nth(line.saturating_sub(1)).unwrap_or("");
-    let compiled_line = place.text.as_deref().unwrap_or("");
-    // The column holds where the line stands in the file as it does in the compiled SQL; else the line alone is told.
-    let same = written == compiled_line;
-    let column = if same { place.column } else { written.len() - written.trim_start().len() + 1 };
-    error.at(Place { file: node.path.clone(), line, column, text: Some(written.to_owned()) })
+    compiled.told_at_source(error, node)
 }

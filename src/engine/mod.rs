@@ -5,6 +5,7 @@
 
 pub mod catalog;
 pub mod changes;
+mod diagnosis;
 pub mod functions;
 mod interrupt;
 pub mod release;
@@ -81,8 +82,10 @@ impl Engine {
 
 /// An error of the engine, sorted by who has to act.
 pub fn error(doing: &str, error: DataFusionError) -> Error {
-    let root = error.find_root();
-    match root {
+    if let Some((what, hint)) = diagnosis::of_value(&error) {
+        return Error::input(format!("{doing}: {what}")).hint(hint);
+    }
+    match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => Error::outside(doing)
             .hint("the query needs more memory than it may have: raise build.memory, or make the query smaller")
             .because(error),

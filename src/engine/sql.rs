@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 
 use arrow::compute::kernels::cast_utils::string_to_datetime;
 use chrono::Utc;
-use datafusion::common::Diagnostic;
 use datafusion::error::DataFusionError;
+use datafusion::execution::session_state::SessionState;
 use datafusion::prelude::{DataFrame, SQLOptions, SessionContext};
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{TableFactor, Visit, Visitor};
@@ -18,6 +18,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
 
 use super::catalog::{at_time, at_version, changes_between};
+use super::diagnosis::{self, Diagnosis};
 use crate::error::{Error, Place, Result};
 
 /// Where a piece of SQL stands, for errors.
@@ -33,12 +34,6 @@ impl Text<'_> {
         (line > 0).then(|| Place::in_text(self.file, self.text, line, column))
     }
 
-    fn end(&self) -> Location {
-        let text = self.text.trim_end();
-        let last = text.rsplit('\n').next().unwrap_or("");
-        Location { line: text.matches('\n').count() as u64 + 1, column: last.chars().count() as u64 + 1 }
-    }
-
     fn wrong(&self, what: impl Into<String>, location: Location) -> Error {
         let error = Error::input(what);
         match self.at(location) {
@@ -47,52 +42,30 @@ impl Text<'_> {
         }
     }
 
-    /// An error of parsing or planning, with its place in this text where the engine tells one.
-    pub fn error(&self, error: DataFusionError) -> Error {
-        let location = match error.find_root() {
-            // The parser has no place for the end of the text.
-            DataFusionError::SQL(parser, _) => Some(location_in(&parser.to_string()).unwrap_or_else(|| self.end())),
-            _ => error
-                .diagnostic()
-                .and_then(|d: &Diagnostic| d.span)
-                .map(|s| Location { line: s.start.line, column: s.start.column }),
-        };
-        let place = location.and_then(|l| self.at(l));
-        let error = plain(error);
-        match place {
+    /// An error that names a table, at the place where the text does.
+    fn at_table(&self, error: Error) -> Error {
+        match diagnosis::named_table(error.what(), self.text).and_then(|location| self.at(location)) {
             Some(place) if error.place().is_none() => error.at(place),
             _ => error,
         }
     }
-}
 
-/// The engine's wording without its layers of context.
-fn plain(error: DataFusionError) -> Error {
-    if let DataFusionError::External(_) = error.find_root() {
-        return super::error("the query failed", error);
-    }
-    let text = match error.find_root() {
-        DataFusionError::SQL(parser, _) => {
-            let text = parser.to_string();
-            let text = text.trim_start_matches("sql parser error: ");
-            text.split(" at Line:").next().unwrap_or(text).to_owned()
+    /// An error of parsing or planning, told as people wrote their query. A session knows its functions.
+    fn error(&self, error: DataFusionError, session: Option<&SessionState>) -> Error {
+        if let DataFusionError::External(_) = error.find_root() {
+            return self.at_table(super::error("the query failed", error));
         }
-        root => root
-            .strip_backtrace()
-            .trim_start_matches("Schema error: ")
-            .trim_start_matches("Error during planning: ")
-            .to_owned(),
-    };
-    let kind = super::error("", error).kind();
-    Error::new(kind, text)
-}
-
-/// sqlparser tells places of syntax errors in words only.
-fn location_in(text: &str) -> Option<Location> {
-    let rest = &text[text.find("Line: ")? + 6..];
-    let (line, rest) = rest.split_once(", Column: ")?;
-    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    Some(Location { line: line.parse().ok()?, column: rest[..digits].parse().ok()? })
+        let Diagnosis { what, hint, location } = diagnosis::of(&error, self.text, session);
+        let told = Error::new(super::error("", error).kind(), what);
+        let told = match location.and_then(|l| self.at(l)) {
+            Some(place) => told.at(place),
+            None => told,
+        };
+        match hint {
+            Some(hint) => told.hint(hint),
+            None => told,
+        }
+    }
 }
 
 /// Parses all statements of a text.
@@ -102,8 +75,8 @@ pub fn parse(source: Text<'_>) -> Result<Vec<Statement>> {
         .map_err(|e| source.wrong(e.message, e.location))?;
     let tokens = travel(source, tokens)?;
     let mut parser =
-        DFParserBuilder::new(tokens).with_dialect(&GenericDialect {}).build().map_err(|e| source.error(e))?;
-    let statements = parser.parse_statements().map_err(|e| source.error(e))?;
+        DFParserBuilder::new(tokens).with_dialect(&GenericDialect {}).build().map_err(|e| source.error(e, None))?;
+    let statements = parser.parse_statements().map_err(|e| source.error(e, None))?;
     for statement in &statements {
         if let Statement::Statement(statement) = statement
             && let ControlFlow::Break(what) = statement.visit(&mut Refused)
@@ -119,20 +92,32 @@ pub async fn query(context: &SessionContext, source: Text<'_>) -> Result<DataFra
     let mut statements = parse(source)?;
     match (statements.pop(), statements.is_empty()) {
         (Some(statement), true) => run(context, source, statement).await,
-        (None, _) => Err(Error::input(format!("{}: there is no SQL in it", source.file))),
-        _ => Err(Error::input(format!("{}: more than one statement where one query is expected", source.file))),
+        (None, _) => Err(source.wrong("there is no SQL here", Location { line: 1, column: 1 })),
+        _ => Err(source
+            .wrong("there is more than one statement here, where one query is expected", second_statement(source))
+            .hint("a semicolon ends a statement: keep one query")),
     }
+}
+
+/// Where the statement behind the first semicolon begins.
+fn second_statement(source: Text<'_>) -> Location {
+    let tokens = Tokenizer::new(&GenericDialect {}, source.text).tokenize_with_location().unwrap_or_default();
+    let rest = tokens.iter().skip_while(|t| t.token != Token::SemiColon).skip(1);
+    let next = rest.map(|t| (&t.token, t.span.start)).find(|(token, _)| !matches!(token, Token::Whitespace(_)));
+    next.map_or(Location { line: 1, column: 1 }, |(_, start)| start)
 }
 
 /// Plans a statement that reads. Whatever would write, or change the session, is refused.
 pub async fn run(context: &SessionContext, source: Text<'_>, statement: Statement) -> Result<DataFrame> {
-    let plan = context.state().statement_to_plan(statement).await.map_err(|e| source.error(e))?;
+    let session = context.state();
+    let told = |e| source.error(e, Some(&session));
+    let plan = session.statement_to_plan(statement).await.map_err(told)?;
     let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     options.verify_plan(&plan).map_err(|_| {
         Error::input("this session only reads")
             .hint("tables are made by ingest, load and build; ask with SELECT, EXPLAIN, SHOW or DESCRIBE")
     })?;
-    context.execute_logical_plan(plan).await.map_err(|e| source.error(e))
+    context.execute_logical_plan(plan).await.map_err(told)
 }
 
 /// Replaces `t [FOR] VERSION AS OF 12` and `t [FOR] TIMESTAMP AS OF '…'` by the name of that version of the table.

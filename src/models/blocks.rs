@@ -61,13 +61,34 @@ pub fn find(text: &str) -> Result<Vec<Block>, (usize, Problem)> {
         None => Ok(blocks),
         Some((first, _)) => {
             let word = &text[first.word.clone()];
-            Err((
-                first.whole.start,
-                Problem::new(format!("this `{word}` block never ends"))
-                    .hint(format!("close it with {{% end{word} %}}")),
-            ))
+            Err((first.whole.start, never_ends(word)))
         }
     }
+}
+
+/// The innermost block of a template that is never closed, at its byte.
+pub fn unclosed(text: &str) -> Option<(usize, Problem)> {
+    const NESTED: [&str; 8] = ["if", "for", "macro", "call", "filter", "block", "with", "autoescape"];
+    let mut open: Vec<(usize, &str)> = Vec::new();
+    let mut from = 0;
+    while let Some(tag) = next_tag(text, from).ok()? {
+        from = tag.whole.end;
+        let word = &text[tag.word.clone()];
+        let captures = word == "set" && !text[tag.whole.clone()].contains('=');
+        if word == "raw" {
+            from = end_of_raw(text, from);
+        } else if NESTED.contains(&word) || captures {
+            open.push((tag.whole.start, word));
+        } else if word.starts_with("end") {
+            open.pop();
+        }
+    }
+    let (offset, word) = open.pop()?;
+    Some((offset, never_ends(word)))
+}
+
+fn never_ends(word: &str) -> Problem {
+    Problem::new(format!("this `{word}` block never ends")).hint(format!("close it with {{% end{word} %}}"))
 }
 
 fn block(text: &str, first: Tag, last: Tag) -> Result<Block, (usize, Problem)> {

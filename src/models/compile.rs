@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::alignment;
 use super::checks;
 use super::config::Materialized;
+use super::load::at_entry;
 use super::node::{Node, NodeKind};
 use super::relation::Relation;
 use super::scope::{Phase, Scope};
@@ -26,9 +27,32 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// The line of the node's file that a line of the SQL comes from, as well as it can be told. Both count from 1.
-    pub fn source_line(&self, line: usize) -> usize {
-        alignment::source_line(&self.raw, &self.sql, line)
+    /// An error in the SQL, told where the user wrote what it is about.
+    pub fn told_at_source(&self, error: Error, node: &Node) -> Error {
+        let Some(generic) = node.test.as_ref().and_then(|test| test.generic.as_ref()) else {
+            return self.told_in_template(error, node);
+        };
+        let names_column = generic.column.as_ref().is_some_and(|column| error.what().contains(column.as_str()));
+        let place = generic.column_place.as_ref().filter(|_| names_column).unwrap_or(&generic.place);
+        error.at(place.clone())
+    }
+
+    fn told_in_template(&self, error: Error, node: &Node) -> Error {
+        let Some(place) = error.place().cloned() else { return error.context(&node.path) };
+        let error = if error.what().contains("there is no table ") {
+            error.hint("a model names another as {{ ref('…') }}, and a source as {{ source('…', '…') }}")
+        } else {
+            error
+        };
+        let (line, column) = alignment::source_position(&self.raw, &self.sql, place.line, place.column);
+        let source = Place::in_text(&node.path, &self.raw, line, 1);
+        let written = source.text.as_deref().unwrap_or("");
+        let indent = written.len() - written.trim_start().len() + 1;
+        let error = match (column, place.text) {
+            (None, Some(made)) => error.detail(format!("in the compiled SQL: `{}`", made.trim())),
+            _ => error,
+        };
+        error.at(Place { column: column.unwrap_or(indent), ..source })
     }
 }
 
@@ -80,10 +104,8 @@ impl Project {
         scope.run_started_at = run_started_at;
         let scope = Arc::new(scope);
         match node.test.as_ref().and_then(|test| test.generic.as_ref()) {
-            Some(generic) => checks::sql(&self.jinja, &self.macros, &scope, generic).map_err(|e| match e.place() {
-                Some(_) => e.context(format!("{}:{}: the test `{}`", node.path, node.line, node.name)),
-                None => e.at(Place { file: node.path.clone(), line: node.line, column: 1, text: None }),
-            }),
+            Some(generic) => checks::sql(&self.jinja, &self.macros, &scope, generic)
+                .map_err(|e| at_entry(e, &node.name, &generic.place)),
             None => self.jinja.render(&node.path, &scope),
         }
     }

@@ -102,8 +102,9 @@ pub fn unknown_method(state: &State, value: &Value, method: &str, arguments: &[V
 
 fn text<'a>(function: &str, value: &'a Value) -> Result<&'a str, Error> {
     value.as_str().ok_or_else(|| {
-        let what = if value.is_undefined() { "an undefined value".to_owned() } else { format!("{value:?}") };
-        Problem::new(format!("`{function}` needs a text, but it was given {what}")).into()
+        let what = if value.is_undefined() { "a name that is not defined".to_owned() } else { format!("{value:?}") };
+        let problem = Problem::new(format!("`{function}` needs a text, but it was given {what}"));
+        problem.hint(format!("put it in quotes: {function}('…')")).into()
     })
 }
 

@@ -67,14 +67,18 @@ impl Index {
                 if self.disabled.contains(name) {
                     return Problem::new(format!("the model `{name}` is disabled"));
                 }
-                Problem::unknown("model or seed", name, self.refs.keys().map(String::as_str))
+                let problem = Problem::unknown("model or seed", name, self.refs.keys().map(String::as_str));
+                problem.or_hint(format!("no file of the project is called {name}.sql or {name}.csv"))
             }),
             Dependency::Source(source, table) => {
                 let Some(tables) = self.sources.get(source) else {
                     if self.disabled.iter().any(|d| d.split('.').next() == Some(source)) {
                         return Err(Problem::new(format!("the source `{source}` is disabled")));
                     }
-                    return Err(Problem::unknown("source", source, self.sources.keys().map(String::as_str)));
+                    let problem = Problem::unknown("source", source, self.sources.keys().map(String::as_str));
+                    return Err(problem.or_hint(format!(
+                        "declare it in a YAML file: sources: [{{name: {source}, tables: [{{name: {table}}}]}}]"
+                    )));
                 };
                 tables.get(table).map(String::as_str).ok_or_else(|| {
                     if self.disabled.contains(&format!("{source}.{table}")) {

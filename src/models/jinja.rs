@@ -10,6 +10,7 @@ use std::sync::Arc;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
 use regex::Regex;
 
+use super::blocks;
 use super::context;
 use super::literals::Rewritten;
 use super::problem::Problem;
@@ -23,6 +24,51 @@ pub struct Jinja {
     /// What the templates were made from, by name.
     templates: BTreeMap<String, Rewritten>,
 }
+
+/// The filters of Jinja here, for who misspells one.
+const FILTERS: &[&str] = &[
+    "abs",
+    "attr",
+    "batch",
+    "capitalize",
+    "default",
+    "dictsort",
+    "escape",
+    "first",
+    "float",
+    "format",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "split",
+    "string",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "unique",
+    "upper",
+    "urlencode",
+];
 
 /// Separates the path of a file from the name of a macro in the name of a template; no path holds it.
 const SEPARATOR: char = '\0';
@@ -52,7 +98,13 @@ impl Jinja {
         let rewritten = Rewritten::template(text);
         let compiled = self.env.add_template_owned(name.to_owned(), rewritten.text.clone());
         self.templates.insert(name.to_owned(), rewritten);
-        compiled.map_err(|e| self.error(&e, name))
+        compiled.map_err(|e| {
+            let ended_early = e.detail().is_some_and(|detail| detail.contains("unexpected end of input"));
+            match blocks::unclosed(text).filter(|_| ended_early) {
+                Some((offset, problem)) => problem.at(Place::at_offset(file_of(name), text, offset)),
+                None => self.error(&e, name),
+            }
+        })
     }
 
     pub fn render(&self, template: &str, scope: &Arc<Scope>) -> Result<String> {
@@ -120,6 +172,13 @@ impl Jinja {
             (ErrorKind::InvalidOperation, Some(detail)) if detail.contains("undefined is not callable") => {
                 self.undefined(called, source)
             }
+            (ErrorKind::UnknownFilter, Some(detail)) => {
+                let name = detail.trim_start_matches("filter ").trim_end_matches(" is unknown");
+                Problem::unknown("filter", name, FILTERS.iter().copied())
+            }
+            (ErrorKind::SyntaxError, Some(detail)) if detail.contains("expected end of variable block") => {
+                Problem::new(detail).hint("an expression ends with }}")
+            }
             (kind, Some(detail)) => Problem::new(format!("{kind}: {detail}")),
             (kind, None) => Problem::new(kind.to_string()),
         }
@@ -139,7 +198,9 @@ impl Jinja {
         let assigned = assigned.iter().flat_map(|r| r.captures_iter(source)).filter_map(|c| Some(c.get(1)?.as_str()));
         let globals: Vec<&str> = self.env.globals().map(|(name, _)| name).collect();
         let known = globals.into_iter().chain(scope::VARIABLES.iter().copied()).chain(assigned);
-        problem.nearest(root, known.filter(|name| *name != root && !name.starts_with("__")))
+        problem.nearest(root, known.filter(|name| *name != root && !name.starts_with("__"))).or_hint(
+            "a template sets its own with {% set %}; a variable of the project is var('…'); a text stands in quotes",
+        )
     }
 }
 

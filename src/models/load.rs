@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(super) use self::generic_tests::at_entry;
 use super::checks;
 use super::config;
 use super::files;

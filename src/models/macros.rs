@@ -142,6 +142,16 @@ impl Macros {
         seen.into_iter().collect()
     }
 
+    /// The names of a macro's parameters.
+    pub fn parameters(&self, jinja: &Jinja, scope: &Arc<Scope>, name: &str) -> Vec<String> {
+        let found = self.by_name.get(name).and_then(|m| {
+            let captured = jinja.env.get_template(&m.template).ok()?.render_captured(scope.value()).ok()?;
+            let names = captured.state().lookup(name)?.get_attr("arguments").ok()?;
+            Some(names.try_iter().ok()?.map(|name| name.to_string()).collect())
+        });
+        found.unwrap_or_default()
+    }
+
     /// Calls a macro on behalf of the program, in a scope.
     pub fn call(&self, jinja: &Jinja, scope: &Arc<Scope>, name: &str, arguments: &[Value]) -> Result<Value> {
         let template = self.by_name.get(name).map_or("", |m| m.template.as_str());

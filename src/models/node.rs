@@ -7,6 +7,7 @@ use super::graph::Dependency;
 use super::properties::{ColumnDoc, Freshness};
 use super::relation::Relation;
 use super::scope::Subject;
+use crate::error::Place;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NodeKind {
@@ -96,6 +97,9 @@ pub struct GenericTest {
     pub(super) quote: bool,
     pub(super) subject: Dependency,
     pub(super) condition: Option<String>,
+    /// Where the test is asked for, and where its column is named.
+    pub place: Place,
+    pub column_place: Option<Place>,
 }
 
 /// A table that something else fills.

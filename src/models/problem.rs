@@ -35,6 +35,11 @@ impl Problem {
         }
     }
 
+    /// Says what to do where nothing better is known.
+    pub fn or_hint(self, hint: impl Into<String>) -> Self {
+        if self.has_hint() { self } else { self.hint(hint) }
+    }
+
     pub fn has_hint(&self) -> bool {
         self.hint.is_some()
     }

@@ -56,7 +56,7 @@ pub fn read(
         if !path.is_file() {
             continue;
         }
-        let file = path.display().to_string();
+        let file = path.strip_prefix(".").unwrap_or(&path).display().to_string();
         let mut document = Document::parse(&file, files::read(&folder, "profiles.yml")?)?;
         if document.root.get(profile).is_some() {
             keep_profile(&mut document, profile);
@@ -99,7 +99,7 @@ fn target(document: &Document, profile: &str, wanted: Option<&str>, warnings: &m
     let Some(output) = outputs.get(&name) else {
         let names: Vec<&str> = outputs.entries()?.into_iter().map(|(name, _)| name).collect();
         let problem = Problem::unknown("target", &name, names.iter().copied());
-        return Err(outputs.problem(problem.hint(format!("the profile has {}", names.join(", ")))));
+        return Err(outputs.problem(problem.or_hint(format!("the profile has {}", names.join(", ")))));
     };
     let kind = output.required_text("type")?.to_owned();
     if kind != "medallion" {

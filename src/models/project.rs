@@ -68,11 +68,13 @@ const UNSUPPORTED: [&str; 15] = [
 
 /// Finds the project that `start` lies in: the nearest folder upwards that holds a dbt_project.yml.
 pub fn find_root(start: &Path) -> Result<PathBuf> {
-    let found = start.ancestors().find(|folder| folder.join(FILE).is_file()).map(|folder| match folder.as_os_str() {
-        none if none.is_empty() => PathBuf::from("."),
-        _ => folder.to_path_buf(),
-    });
-    found.ok_or_else(|| {
+    let folder =
+        start.canonicalize().map_err(|e| Error::input(format!("there is no folder {}", start.display())).because(e))?;
+    // A project in the folder that was named keeps that name, which messages show.
+    if start.join(FILE).is_file() {
+        return Ok(start.to_path_buf());
+    }
+    folder.ancestors().find(|folder| folder.join(FILE).is_file()).map(Path::to_path_buf).ok_or_else(|| {
         Error::input(format!("there is no {FILE} in {} or a folder above it", start.display()))
             .hint("name the folder of a dbt project")
     })

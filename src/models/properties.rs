@@ -145,6 +145,8 @@ pub struct TestEntry {
     pub config: Map<String, Value>,
     pub folders: Vec<String>,
     pub place: Place,
+    /// Where the column is named.
+    pub column_place: Option<Place>,
 }
 
 /// The properties of a project, by name.
@@ -259,7 +261,10 @@ impl Reader<'_> {
         let mut tests = self.tests(at, None)?;
         for column in at.list("columns")? {
             let doc = column_doc(&column)?;
-            tests.extend(self.tests(&column, Some(&doc))?);
+            let named = column.get("name").map(|name| name.place());
+            tests.extend(
+                self.tests(&column, Some(&doc))?.into_iter().map(|t| TestEntry { column_place: named.clone(), ..t }),
+            );
             columns.push(doc);
         }
         Ok(Described {
@@ -320,6 +325,7 @@ impl Reader<'_> {
             config: Map::new(),
             folders: self.file.folders.clone(),
             place: at.place(),
+            column_place: None,
         };
         for (key, value) in body.map_or(Ok(Vec::new()), |body| body.entries())? {
             match key {

@@ -28,7 +28,20 @@ pub struct At<'a> {
     spot: Spot,
     /// The nearest key above.
     key: Option<&'a str>,
+    /// Whether this is an item of the list under that key.
+    item: bool,
     pub value: &'a Value,
+}
+
+/// What most often makes the parser say this.
+fn advice(told: &str) -> Option<&'static str> {
+    const ADVICE: [(&str, &str); 4] = [
+        ("tab character", "indent with spaces: YAML takes no tabs there"),
+        ("mapping values are not allowed", "a text with a colon in it needs quotes around it"),
+        ("block collection", "give this line the indentation of its neighbours"),
+        ("block mapping", "give this line the indentation of its neighbours"),
+    ];
+    ADVICE.iter().find(|(words, _)| told.contains(words)).map(|(_, advice)| *advice)
 }
 
 impl Document {
@@ -38,10 +51,14 @@ impl Document {
             Ok(value)
         });
         let yaml = parsed.map_err(|e| {
-            let error = Error::input("this is not valid YAML").because(e.to_string());
-            match e.location() {
-                Some(l) => error.at(Place::in_text(file, &text, l.line(), l.column())),
-                None => error.at(Place::in_text(file, &text, 1, 1)),
+            let (line, column) = e.location().map_or((1, 1), |l| (l.line(), l.column()));
+            let place = Place::in_text(file, &text, line, column);
+            // The place is shown; what is being read there may have begun elsewhere.
+            let told = e.to_string().replacen(&format!(" at line {line} column {column}"), "", 1);
+            let error = Error::input(format!("this is not valid YAML: {told}")).at(place);
+            match advice(&told) {
+                Some(advice) => error.hint(advice),
+                None => error,
             }
         })?;
         let mut document = Document { layout: Layout::new(file, &text), root: Value::Null };
@@ -91,7 +108,7 @@ impl Document {
     }
 
     pub fn top(&self) -> At<'_> {
-        At { layout: &self.layout, spot: self.layout.root(), key: None, value: &self.root }
+        At { layout: &self.layout, spot: self.layout.root(), key: None, item: false, value: &self.root }
     }
 
     /// Replaces every string that holds Jinja by what `render` makes of it, save below the keys for which `later` is
@@ -165,18 +182,22 @@ impl<'a> At<'a> {
 
     fn expected(&self, what: &str) -> Error {
         let name = self.key.map_or_else(|| "this file".to_owned(), |key| format!("`{key}`"));
+        let name = if self.item { format!("an item of {name}") } else { name };
         self.error(format!("{name} should be {what}, but it is {}", describe(self.value)))
     }
 
     /// The value under `key`; none if the key is absent or holds nothing.
     pub fn get(&self, key: &str) -> Option<At<'a>> {
         let (key, value) = self.value.as_object()?.get_key_value(key).filter(|(_, value)| !value.is_null())?;
-        Some(At { spot: self.layout.key(self.spot, key), key: Some(key), value, ..self.clone() })
+        Some(At { spot: self.layout.key(self.spot, key), key: Some(key), item: false, value, ..self.clone() })
     }
 
     pub fn entries(&self) -> Result<Vec<(&'a str, At<'a>)>> {
         let entry = |key: &'a String, value| {
-            (key.as_str(), At { spot: self.layout.key(self.spot, key), key: Some(key), value, ..self.clone() })
+            (
+                key.as_str(),
+                At { spot: self.layout.key(self.spot, key), key: Some(key), item: false, value, ..self.clone() },
+            )
         };
         match self.value {
             Value::Null => Ok(Vec::new()),
@@ -191,7 +212,7 @@ impl<'a> At<'a> {
         };
         let spots = self.layout.items(self.spot);
         let spots = spots.into_iter().chain(std::iter::repeat(self.spot.somewhere_within()));
-        Ok(list.iter().zip(spots).map(|(value, spot)| At { spot, value, ..self.clone() }).collect())
+        Ok(list.iter().zip(spots).map(|(value, spot)| At { spot, value, item: true, ..self.clone() }).collect())
     }
 
     /// The items of the list under `key`, none if there is no such key.

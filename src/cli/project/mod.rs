@@ -66,11 +66,13 @@ impl ProjectArguments {
     }
 }
 
+const VARS: &str = "write names and values as YAML, the space behind the colon included: --vars '{as_of: 2026-01-31}'";
+
 fn parse_vars(text: Option<&str>) -> Result<Map<String, Value>> {
     let Some(text) = text else { return Ok(Map::new()) };
     match serde_yaml_ng::from_str(text) {
         Ok(Value::Object(vars)) => Ok(vars),
-        Ok(_) => Err(Error::input("--vars takes a mapping, such as '{as_of: 2026-01-31}'")),
-        Err(e) => Err(Error::input("--vars is not YAML").because(e)),
+        Ok(_) => Err(Error::input(format!("--vars: `{text}` gives no variable a value")).hint(VARS)),
+        Err(e) => Err(Error::input(format!("--vars: `{text}` is not YAML")).because(e).hint(VARS)),
     }
 }

@@ -74,8 +74,11 @@ impl Loader {
             arguments: entry.arguments,
             subject: tested.dependency,
             condition: config::text(&layer, "where"),
+            place: place.clone(),
+            column_place: entry.column_place,
         };
-        checks::sql(&self.jinja, &self.macros, &scope, &generic).map_err(|e| at_entry(e, &name, &place))?;
+        checks::sql(&self.jinja, &self.macros, &scope, &generic)
+            .map_err(|e| self.wrong_arguments(e, &scope, &generic).unwrap_or_else(|e| at_entry(e, &name, &place)))?;
         let config = TestConfig::resolve(&layer);
         let description = jinja_text(&self.jinja, &scope, &entry.description).map_err(|p| p.at(place.clone()))?;
         let node = Node {
@@ -99,12 +102,32 @@ impl Loader {
     }
 }
 
+impl Loader {
+    /// An error of a test's macro about its arguments as one about what YAML gives; any other comes back.
+    fn wrong_arguments(&self, error: Error, scope: &Arc<Scope>, generic: &GenericTest) -> Result<Error, Error> {
+        let quoted = error.what().split('`').nth(1).unwrap_or_default();
+        let parameters = self.macros.parameters(&self.jinja, scope, &format!("test_{}", generic.name));
+        let of = format!("argument of the test `{}`:", generic.name);
+        let problem = if error.what().contains("unknown keyword argument") {
+            let known = parameters.iter().map(String::as_str).filter(|p| !["model", "column_name"].contains(p));
+            Problem::unknown(&of, quoted, known.clone())
+                .or_hint(format!("it takes {}", known.collect::<Vec<_>>().join(", ")))
+        } else if error.what().ends_with("is not defined") && parameters.iter().any(|p| p == quoted) {
+            Problem::new(format!("the test `{}` needs the argument `{quoted}`", generic.name))
+                .hint(format!("indent it below the name of the test: {quoted}: …"))
+        } else {
+            return Err(error);
+        };
+        Ok(problem.at(generic.place.clone()))
+    }
+}
+
 fn jinja_text(jinja: &Jinja, scope: &Arc<Scope>, text: &str) -> Result<String, Problem> {
     if has_jinja(text) { Ok(jinja.render_text(text, scope)?.to_string()) } else { Ok(text.to_owned()) }
 }
 
 /// An error in a generic test is the user's at the place that asks for the test, wherever the macro stands.
-pub(super) fn at_entry(error: Error, name: &str, place: &Place) -> Error {
+pub(in crate::models) fn at_entry(error: Error, name: &str, place: &Place) -> Error {
     match error.place() {
         Some(_) => error.context(format!("{}:{}: the test `{name}`", place.file, place.line)),
         None => error.context(format!("the test `{name}`")).at(place.clone()),

@@ -84,10 +84,8 @@ impl Loader {
         let scope = Arc::new(Scope::new(&self.shared, node.kind.resource(), &node.subject(&relation), phase));
         let generic = node.test.as_ref().and_then(|t| t.generic.as_ref());
         let rendered = match generic {
-            Some(generic) => {
-                let place = Place { file: node.path.clone(), line: node.line, column: 1, text: None };
-                checks::sql(&self.jinja, &self.macros, &scope, generic).map_err(|e| at_entry(e, &node.name, &place))
-            }
+            Some(generic) => checks::sql(&self.jinja, &self.macros, &scope, generic)
+                .map_err(|e| at_entry(e, &node.name, &generic.place)),
             None => self.jinja.render(&node.path, &scope),
         };
         match rendered {

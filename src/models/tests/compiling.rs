@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::{Files, compiled, model, says};
+use crate::error::{Error, Place};
 use crate::models::{Options, Project, RunContext, load};
 
 fn hash(project: &Project, id: &str, run: &RunContext) -> String {
@@ -88,10 +89,17 @@ fn lines_of_the_sql_lead_back_to_the_file() {
     let files = model("{{ config(materialized='table') }}\n\nselect a,\n    {{ two() }}\nfrom {{ ref('a') }}\nwhere b")
         .model("a", "")
         .with("macros/t.sql", "{% macro two() %}x,\n y{% endmacro %}");
-    let compiled = files.load().compile("model.shop.m", &RunContext::default()).unwrap();
+    let project = files.load();
+    let compiled = project.compile("model.shop.m", &RunContext::default()).unwrap();
+    let told = |line: usize, column: usize| {
+        let error = Error::input("wrong").at(Place::in_text("sql", &compiled.sql, line, column));
+        compiled.told_at_source(error, &project.nodes["model.shop.m"]).to_string()
+    };
     let line = 1 + compiled.sql.lines().position(|l| l == "where b").unwrap();
-    assert_eq!((line, compiled.source_line(line)), (7, 6));
-    assert_eq!(compiled.source_line(6), 5);
+    assert_eq!(line, 7);
+    says(&told(line, 7), &["models/m.sql:6:7", "where b"]);
+    says(&told(6, 1), &["models/m.sql:5:1"]);
+    says(&told(5, 2), &["wrong; in the compiled SQL: `y`"]);
 }
 
 #[test]

@@ -147,7 +147,7 @@ fn the_target_comes_from_the_profile_and_its_environment() {
     let with = |target: &str| load(files.path(), &Options { target: Some(target.to_owned()), ..Options::default() });
     let prod = with("prod").unwrap();
     assert_eq!((prod.target.schema.as_str(), prod.warnings.len()), ("live", 1));
-    says(&with("prd").err().unwrap().to_string(), &["unknown target `prd`", "the profile has dev, prod"]);
+    says(&with("prd").err().unwrap().to_string(), &["unknown target `prd`", "did you mean `prod`?"]);
 }
 
 #[test]

@@ -1,0 +1,3 @@
+select order_id, amount * 2 as doubled
+from {{ ref('stg_orders') }}
+where doubled > 10

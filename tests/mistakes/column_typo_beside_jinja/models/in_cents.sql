@@ -1,0 +1,2 @@
+select order_id, {{ cents('amount') }} as amount_cents, stauts
+from {{ ref('stg_orders') }}

@@ -1,0 +1,4 @@
+select
+    order_id,
+    {{ cents('amout') }} as amount_cents
+from {{ ref('stg_orders') }}

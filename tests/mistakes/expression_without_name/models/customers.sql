@@ -1,0 +1,1 @@
+select count(*), count(*) from {{ ref('stg_orders') }}

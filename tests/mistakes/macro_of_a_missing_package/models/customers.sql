@@ -1,0 +1,9 @@
+select
+    {{ dbt_utils.generate_surrogate_key(['customer_id']) }} as key,
+    customers.name,
+    count(orders.order_id) as orders,
+    sum(orders.amount) as amount
+from {{ ref('stg_customers') }} as customers
+left join {{ ref('stg_orders') }} as orders
+    on customers.customer_id = orders.customer_id
+group by customers.customer_id, customers.name

@@ -1,0 +1,2 @@
+select order_id, cast(status as date) as day
+from {{ ref('stg_orders') }}
