@@ -20,6 +20,7 @@ mod rooms;
 mod scd2;
 mod security;
 mod shell;
+mod shop;
 mod strategies;
 mod topics;
 mod trouble;

@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use regex::Regex;
-use walkdir::WalkDir;
 
-use crate::world::World;
+use crate::world::{World, lay_over};
 
 /// Mistakes tried at a time; each is a process.
 const WORKERS: usize = 4;
@@ -28,14 +27,6 @@ fn names() -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-fn lay_over(from: &Path, project: &Path) {
-    for entry in WalkDir::new(from).into_iter().map(Result::unwrap).filter(|e| e.file_type().is_file()) {
-        let path = project.join(entry.path().strip_prefix(from).unwrap());
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::copy(entry.path(), path).unwrap();
-    }
 }
 
 /// The exit code and what is said of the mistake; what went well, and how long it took, is left out.

@@ -220,9 +220,7 @@ fn changes_call<'a>(
     let (Some(Token::Comma), Some(from), Some(Token::Comma), Some(to), Some(Token::RParen)) =
         (token(3), number(4), token(5), number(6), token(7))
     else {
-        return Err(
-            source.wrong("changes takes a table and two versions: changes('gold.fact_calls', 3, 4)", span.start)
-        );
+        return Err(source.wrong("changes takes a table and two versions: changes('gold.orders', 3, 4)", span.start));
     };
     let (schema, name) = table.split_once('.').unwrap_or(("gold", table));
     let word = |text: String| Token::Word(Word { value: text, quote_style: Some('"'), keyword: Keyword::NoKeyword });

@@ -54,6 +54,15 @@ pub fn project(files: &[(&str, &str)]) -> World {
     world.with("MEDALLION_BUILD__PROJECT", &folder)
 }
 
+/// Copies the files of a folder into another, over what is there.
+pub fn lay_over(from: &Path, folder: &Path) {
+    for entry in walkdir::WalkDir::new(from).into_iter().map(Result::unwrap).filter(|e| e.file_type().is_file()) {
+        let path = folder.join(entry.path().strip_prefix(from).unwrap());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::copy(entry.path(), path).unwrap();
+    }
+}
+
 impl World {
     /// A world whose lake is an empty folder.
     pub fn new() -> World {
