@@ -6,6 +6,7 @@
 //!                  ├─> build     the project's models to Silver and Gold: stage, test, publish, release
 //!                  ├─> shell     SQL for people
 //!                  ├─> generate  synthetic streams
+//!                  ├─> docs      catalogue, lineage of columns, a site of one file
 //!                  └─> care      status, verify, replay
 //!                         │
 //!                         ├─> engine     DataFusion sessions: catalogue, table provider, changes, functions
@@ -27,6 +28,7 @@ pub mod care;
 pub mod cli;
 pub mod config;
 pub mod contracts;
+pub mod docs;
 pub mod engine;
 pub mod error;
 pub mod generate;

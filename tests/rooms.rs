@@ -9,7 +9,7 @@ use regex::Regex;
 const FLOORS: &[&[&str]] = &[
     &["main"],
     &["cli"],
-    &["ingest", "load", "build", "shell", "generate", "care"],
+    &["ingest", "load", "build", "shell", "generate", "docs", "care"],
     &["engine", "maintenance"],
     &["models", "contracts", "lake"],
     &["registry"],

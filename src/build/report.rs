@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
+use crate::models::artifact::{self, Invocation};
 use crate::models::{Node, NodeKind};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +102,10 @@ pub struct Released {
 }
 
 impl Summary {
+    pub fn invocation(&self) -> Invocation {
+        Invocation { id: self.invocation_id.clone(), started_at: self.started_at }
+    }
+
     pub fn count(&self, wanted: impl Fn(&NodeResult) -> bool) -> usize {
         self.results.iter().filter(|r| wanted(r)).count()
     }
@@ -124,7 +129,6 @@ impl Summary {
 
 /// Writes `run_results.json` where dbt puts it, in its schema v6.
 pub fn write_run_results(summary: &Summary, target: &Path, arguments: Map<String, Value>) -> Result<()> {
-    let time = |t: DateTime<Utc>| t.to_rfc3339_opts(SecondsFormat::Micros, true);
     let results: Vec<Value> = summary
         .results
         .iter()
@@ -152,20 +156,10 @@ pub fn write_run_results(summary: &Summary, target: &Path, arguments: Map<String
         })
         .collect();
     let artifact = json!({
-        "metadata": {
-            "dbt_schema_version": "https://schemas.getdbt.com/dbt/run-results/v6.json",
-            "dbt_version": "1.12.0",
-            "generated_at": time(Utc::now()),
-            "invocation_id": summary.invocation_id,
-            "invocation_started_at": time(summary.started_at),
-            "env": {},
-        },
+        "metadata": summary.invocation().metadata("run-results/v6"),
         "results": results,
         "elapsed_time": summary.elapsed.as_secs_f64(),
         "args": arguments,
     });
-    let path = target.join("run_results.json");
-    std::fs::create_dir_all(target)
-        .and_then(|()| std::fs::write(&path, artifact.to_string()))
-        .map_err(|e| Error::outside(format!("cannot write {}", path.display())).because(e))
+    artifact::write(target, "run_results.json", &artifact.to_string())
 }

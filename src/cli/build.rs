@@ -5,7 +5,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
-use super::project::{Chosen, ProjectArguments};
+use super::project::{Chosen, ProjectArguments, write_manifest};
 use super::{World, grouped, stop_signal};
 use crate::build::{self, NodeResult, Options, Status, Summary, write_run_results};
 use crate::engine::Engine;
@@ -95,6 +95,8 @@ pub async fn run_with(world: &World, project: &Project, options: &Options, said:
         _ => Map::new(),
     };
     write_run_results(&summary, &project.target_path, said)?;
+    let compiled = summary.results.iter().filter_map(|r| Some((r.unique_id.clone(), r.compiled.clone()?)));
+    write_manifest(project, &summary.invocation(), &compiled.collect())?;
     println!("{}", closing(&summary));
     match summary.failure() {
         None => Ok(()),

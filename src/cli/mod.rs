@@ -87,6 +87,8 @@ enum Command {
     Ls(project::list::Arguments),
     /// Whether the project can be read
     Parse(project::list::ParseArguments),
+    /// The documentation of the project and its tables
+    Docs(project::docs::Arguments),
     /// What the project needs of others
     Deps(project::folder::FolderArguments),
     /// Deletes what runs have left in the project's folder
@@ -199,6 +201,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Show(arguments) => project::sql::show(&world, &arguments).await,
         Command::Ls(arguments) => project::list::run(&world, &arguments),
         Command::Parse(arguments) => project::list::parse(&world, &arguments),
+        Command::Docs(arguments) => project::docs::run(&world, &arguments).await,
         Command::Deps(arguments) => project::folder::deps(&world, &arguments),
         Command::Clean(arguments) => project::folder::clean(&world, &arguments),
         Command::Debug(arguments) => project::folder::debug(&world, &arguments).await,

@@ -8,6 +8,7 @@ pub mod changes;
 mod diagnosis;
 pub mod functions;
 mod interrupt;
+pub mod lineage;
 pub mod release;
 pub mod sql;
 pub mod stage;

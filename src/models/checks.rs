@@ -121,6 +121,15 @@ fn is_reference(text: &str) -> bool {
     call.is_some_and(|rest| rest.trim_start().starts_with('(')) && text.ends_with(')')
 }
 
+/// Writes down what `ref('orders')` in a text of YAML names.
+pub fn reference(jinja: &Jinja, scope: &Arc<Scope>, text: &str) -> Result<(), Problem> {
+    if !is_reference(text) {
+        let problem = Problem::new(format!("`{text}` is no reference"));
+        return Err(problem.hint("write ref('model') or source('source', 'table')"));
+    }
+    jinja.render_text(&format!("{{{{ {} }}}}", text.trim()), scope).map(|_| ())
+}
+
 /// The SQL of a generic test in a scope.
 pub fn sql(jinja: &Jinja, macros: &Macros, scope: &Arc<Scope>, test: &GenericTest) -> Result<String> {
     let arguments = arguments(jinja, scope, test).map_err(Problem::error)?;

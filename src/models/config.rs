@@ -50,6 +50,29 @@ pub enum SchemaChange {
     SyncAllColumns,
 }
 
+/// Who may build on a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Access {
+    /// The models of its group.
+    Private,
+    /// The models of its project.
+    #[default]
+    Protected,
+    Public,
+}
+
+impl Access {
+    pub const WORDS: [&str; 3] = ["private", "protected", "public"];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Access::Private => "private",
+            Access::Protected => "protected",
+            Access::Public => "public",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
     Error,
@@ -83,6 +106,8 @@ pub struct NodeConfig {
     pub full_refresh: Option<bool>,
     pub tags: Vec<String>,
     pub meta: Map<String, Value>,
+    pub group: Option<String>,
+    pub access: Access,
     /// How a seed's file is to be read.
     pub delimiter: String,
     pub quote_columns: bool,
@@ -131,6 +156,8 @@ const MODEL: &[(&str, Shape)] = &[
     ("on_schema_change", Shape::OneOf(&["ignore", "fail", "append_new_columns", "sync_all_columns"])),
     ("tags", Shape::Texts),
     ("meta", Shape::Map),
+    ("group", Shape::Text),
+    ("access", Shape::OneOf(&Access::WORDS)),
 ];
 const SEED: &[(&str, Shape)] = &[
     ("enabled", Shape::Flag),
@@ -141,6 +168,7 @@ const SEED: &[(&str, Shape)] = &[
     ("column_types", Shape::TextMap),
     ("tags", Shape::Texts),
     ("meta", Shape::Map),
+    ("group", Shape::Text),
 ];
 const SOURCE: &[(&str, Shape)] = &[("enabled", Shape::Flag), ("tags", Shape::Texts), ("meta", Shape::Map)];
 const TEST: &[(&str, Shape)] = &[
@@ -153,11 +181,11 @@ const TEST: &[(&str, Shape)] = &[
     ("where", Shape::Text),
     ("tags", Shape::Texts),
     ("meta", Shape::Map),
+    ("group", Shape::Text),
 ];
 
 /// Keys of dbt that nothing here answers to.
 const UNSUPPORTED: &[&str] = &[
-    "access",
     "batch_size",
     "begin",
     "catalog_name",
@@ -167,7 +195,6 @@ const UNSUPPORTED: &[&str] = &[
     "docs",
     "event_time",
     "grants",
-    "group",
     "incremental_predicates",
     "lookback",
     "packages",
@@ -362,6 +389,12 @@ impl NodeConfig {
             full_refresh: given.get("full_refresh").and_then(Value::as_bool),
             tags: get_texts("tags"),
             meta: given.get("meta").and_then(Value::as_object).cloned().unwrap_or_default(),
+            group: text(&given, "group"),
+            access: match given.get("access").and_then(Value::as_str) {
+                Some("private") => Access::Private,
+                Some("public") => Access::Public,
+                _ => Access::Protected,
+            },
             delimiter: text(&given, "delimiter").unwrap_or_else(|| ",".to_owned()),
             quote_columns: given.get("quote_columns").and_then(Value::as_bool).unwrap_or(false),
             column_types: given.get("column_types").map(text_map).unwrap_or_default(),

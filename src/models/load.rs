@@ -3,6 +3,7 @@
 //! Every template is rendered once with no name known, which gives its refs, sources and configuration. Linking then
 //! finds what the names mean; a template with a name that means nothing is rendered again, to say where it stands.
 
+mod exposures;
 mod generic_tests;
 mod link;
 mod templates;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 pub(super) use self::generic_tests::at_entry;
 use super::checks;
 use super::config;
+use super::exposure::Exposure;
 use super::files;
 use super::graph::{Dependency, Index};
 use super::jinja::Jinja;
@@ -22,7 +24,7 @@ use super::node::{Node, NodeKind, Source};
 use super::problem::Problem;
 use super::profile::{self, Target};
 use super::project::{self, ProjectFile};
-use super::properties::{self, Properties, SourceTable, TestEntry};
+use super::properties::{self, DocBlock, Properties, SourceTable, TestEntry};
 use super::relation::Relation;
 use super::scope::{Scope, Shared};
 use super::yaml::Document;
@@ -39,6 +41,7 @@ pub fn load(root: &Path, options: &Options) -> Result<Project> {
     loader.read_seeds()?;
     loader.read_singular_tests()?;
     loader.read_generic_tests()?;
+    loader.read_exposures()?;
     loader.warn_of_leftovers();
     loader.link()
 }
@@ -58,6 +61,9 @@ struct Loader {
     properties: Properties,
     drafts: Vec<Draft>,
     sources: BTreeMap<String, Source>,
+    exposures: Vec<Exposure>,
+    disabled: Vec<Node>,
+    docs: Vec<DocBlock>,
     index: Index,
     /// The generic tests that properties ask for.
     tests: Vec<(TestEntry, Tested)>,
@@ -109,7 +115,8 @@ impl Loader {
         warnings.extend(file.warnings.iter().cloned());
         shared.vars = project::vars(&document.top(), &name)?;
         shared.vars.extend(options.vars.clone());
-        shared.docs = docs(&root, &file)?;
+        let docs = docs(&root, &file)?;
+        shared.docs = docs.iter().map(|block| (block.name.clone(), block.text.clone())).collect();
         let generic = |path: &String| format!("{path}/generic");
         let generic_tests = files::list(&root, &file.test_paths.iter().map(generic).collect::<Vec<_>>(), &["sql"])?;
         let macro_files = files::list(&root, &file.macro_paths, &["sql"])?;
@@ -123,6 +130,9 @@ impl Loader {
             properties: Properties::default(),
             drafts: Vec::new(),
             sources: BTreeMap::new(),
+            exposures: Vec::new(),
+            disabled: Vec::new(),
+            docs,
             index: Index::default(),
             tests: Vec::new(),
             fqns: BTreeMap::new(),
@@ -201,6 +211,7 @@ impl Loader {
             let source = Source {
                 unique_id: unique_id.clone(),
                 source_name: source,
+                source_description: table.source_description,
                 name,
                 schema: table.schema,
                 identifier: table.identifier,
@@ -229,12 +240,16 @@ fn config_place(path: &str, text: &str) -> Place {
     Place::at_offset(path, text, text.find("config(").unwrap_or(0))
 }
 
-fn docs(root: &Path, file: &ProjectFile) -> Result<BTreeMap<String, String>> {
+fn docs(root: &Path, file: &ProjectFile) -> Result<Vec<DocBlock>> {
     let mut docs = BTreeMap::new();
     for folders in [&file.model_paths, &file.seed_paths, &file.macro_paths, &file.docs_paths] {
         for found in files::list(root, folders, &["md"])? {
-            docs.extend(properties::docs(&files::read(root, &found.path)?));
+            let text = files::read(root, &found.path)?;
+            let blocks = properties::docs(&text)
+                .into_iter()
+                .map(|(name, text)| (name.clone(), DocBlock { name, path: found.path.clone(), text }));
+            docs.extend(blocks);
         }
     }
-    Ok(docs)
+    Ok(docs.into_values().collect())
 }

@@ -35,6 +35,17 @@ struct Macro {
     calls: BTreeSet<String>,
 }
 
+/// A macro as listings show it.
+#[derive(Debug)]
+pub struct Listed<'a> {
+    pub name: &'a str,
+    pub unique_id: &'a str,
+    pub path: &'a str,
+    pub text: String,
+    /// The unique ids of those that its text names.
+    pub calls: Vec<&'a str>,
+}
+
 #[derive(Debug, Default)]
 pub struct Macros {
     by_name: BTreeMap<String, Macro>,
@@ -119,6 +130,20 @@ impl Macros {
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.by_name.keys().map(String::as_str)
+    }
+
+    /// All macros, for those who list them.
+    pub fn all<'a>(&'a self, jinja: &'a Jinja) -> impl Iterator<Item = Listed<'a>> {
+        self.by_name.iter().map(|(name, known)| {
+            let unique_id = |name: &String| self.by_name.get(name).map(|m| m.unique_id.as_str());
+            Listed {
+                name,
+                unique_id: &known.unique_id,
+                path: &known.path,
+                text: jinja.env.get_template(&known.template).map_or(String::new(), |t| t.source().trim().to_owned()),
+                calls: known.calls.iter().filter_map(unique_id).collect(),
+            }
+        })
     }
 
     /// The names of the generic tests, without their prefix.

@@ -9,11 +9,13 @@
 //! found (`graph`). The [`Project`] then selects nodes (`select`) and compiles them (`compile`).
 
 mod alignment;
+pub mod artifact;
 mod blocks;
 mod checks;
 mod compile;
 mod config;
 mod context;
+mod exposure;
 mod files;
 mod functions;
 mod graph;
@@ -22,6 +24,7 @@ mod layout;
 mod literals;
 mod load;
 mod macros;
+mod manifest;
 mod modules;
 mod moment;
 mod node;
@@ -46,12 +49,14 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 pub use compile::Compiled;
-pub use config::{Materialized, NodeConfig, SchemaChange, Severity, Strategy, TestConfig};
+pub use config::{Access, Materialized, NodeConfig, SchemaChange, Severity, Strategy, TestConfig};
+pub use exposure::{Exposure, Group, Owner};
 pub use load::load;
+pub use manifest::FILE as MANIFEST;
 pub use node::{GenericTest, Node, NodeKind, Source, Test};
 pub use profile::Target;
 pub use project::{clean_targets, find_root, target_path};
-pub use properties::{Age, ColumnDoc, Freshness, Period};
+pub use properties::{Age, ColumnDoc, DocBlock, Freshness, MacroDoc, Period};
 pub use relation::Relation;
 
 /// What the command line adds to a project.
@@ -83,6 +88,14 @@ pub struct Project {
     pub target_path: PathBuf,
     pub nodes: BTreeMap<String, Node>,
     pub sources: BTreeMap<String, Source>,
+    pub exposures: BTreeMap<String, Exposure>,
+    pub groups: BTreeMap<String, Group>,
+    /// What is switched off, which nothing may name.
+    pub disabled: Vec<Node>,
+    /// The docs blocks of Markdown files.
+    pub docs: Vec<DocBlock>,
+    /// What properties say about macros, by name.
+    pub described_macros: BTreeMap<String, MacroDoc>,
     /// What is odd but harms nothing, each with its place.
     pub warnings: Vec<String>,
     order: Vec<String>,
@@ -102,5 +115,19 @@ impl Project {
     /// Where the table of a node or a source lies.
     pub fn relation(&self, unique_id: &str) -> Option<Relation> {
         self.index.relation(unique_id).cloned()
+    }
+
+    pub fn compiled_folder(&self) -> PathBuf {
+        self.target_path.join("compiled").join(&self.name)
+    }
+
+    /// Where the SQL of a node is written when it is compiled.
+    pub fn compiled_path(&self, node: &Node) -> PathBuf {
+        let folder = self.compiled_folder().join(&node.path);
+        match node.test.as_ref().and_then(|test| test.generic.as_ref()) {
+            // Several tests stand in one properties file.
+            Some(_) => folder.join(format!("{}.sql", node.name)),
+            None => folder,
+        }
     }
 }

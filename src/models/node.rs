@@ -53,10 +53,14 @@ pub struct Node {
     pub config: NodeConfig,
     /// Unique ids of nodes and sources, in the order of their first use.
     pub depends_on: Vec<String>,
+    /// The same as the template spells them.
+    pub(super) names: Vec<Dependency>,
     /// Unique ids of the macros that it names, directly or through others.
     pub macros: Vec<String>,
     pub description: String,
     pub columns: Vec<ColumnDoc>,
+    /// The properties file that describes it.
+    pub patch: Option<String>,
     /// Present exactly if the node is a test.
     pub test: Option<Test>,
 }
@@ -108,6 +112,8 @@ pub struct Source {
     /// As in `source.telecom.bronze.call_events`.
     pub unique_id: String,
     pub source_name: String,
+    /// What the source that the table belongs to is.
+    pub source_description: String,
     pub name: String,
     pub schema: String,
     pub identifier: String,

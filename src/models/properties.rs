@@ -6,32 +6,22 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::config::{self, Layer, Resource};
+use super::exposure::{self, ExposureEntry, Group};
 use super::files::Found;
 use super::problem::Problem;
 use super::yaml::{At, Document};
 use crate::error::{Error, Place, Result};
 
-const TOP: &[&str] = &["version", "models", "seeds", "sources", "macros", "tests", "data_tests"];
-const TOP_UNSUPPORTED: &[&str] = &[
-    "analyses",
-    "anchors",
-    "exposures",
-    "functions",
-    "groups",
-    "metrics",
-    "saved_queries",
-    "semantic_models",
-    "snapshots",
-    "unit_tests",
-];
-const NODE: &[&str] = &["name", "description", "columns", "config", "tests", "data_tests", "tags", "meta"];
+const TOP: &[&str] = &["version", "models", "seeds", "sources", "macros", "tests", "data_tests", "exposures", "groups"];
+const TOP_UNSUPPORTED: &[&str] =
+    &["analyses", "anchors", "functions", "metrics", "saved_queries", "semantic_models", "snapshots", "unit_tests"];
+const NODE: &[&str] =
+    &["name", "description", "columns", "config", "tests", "data_tests", "tags", "meta", "group", "access"];
 const NODE_UNSUPPORTED: &[&str] = &[
-    "access",
     "agg_time_dimension",
     "constraints",
     "deprecation_date",
     "docs",
-    "group",
     "latest_version",
     "primary_key",
     "semantic_model",
@@ -88,6 +78,23 @@ pub struct ColumnDoc {
     pub meta: Map<String, Value>,
 }
 
+/// A docs block of a Markdown file.
+#[derive(Debug, Clone)]
+pub struct DocBlock {
+    pub name: String,
+    pub path: String,
+    pub text: String,
+}
+
+/// The documentation of a macro.
+#[derive(Debug, Clone)]
+pub struct MacroDoc {
+    pub description: String,
+    /// Each a map of name, type and description.
+    pub arguments: Vec<Value>,
+    pub place: Place,
+}
+
 /// How long a source may have gone without a new row.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Freshness {
@@ -122,6 +129,7 @@ pub struct Described {
 #[derive(Debug)]
 pub struct SourceTable {
     pub source: String,
+    pub source_description: String,
     pub name: String,
     pub schema: String,
     pub identifier: String,
@@ -155,9 +163,10 @@ pub struct Properties {
     pub models: BTreeMap<String, Described>,
     pub seeds: BTreeMap<String, Described>,
     pub tests: BTreeMap<String, Described>,
-    /// Where macros are documented.
-    pub macros: BTreeMap<String, Place>,
+    pub macros: BTreeMap<String, MacroDoc>,
     pub sources: Vec<SourceTable>,
+    pub exposures: Vec<ExposureEntry>,
+    pub groups: BTreeMap<String, Group>,
 }
 
 impl Properties {
@@ -177,10 +186,30 @@ impl Properties {
         }
         for at in top.list("macros")? {
             at.only(&["name", "description", "arguments"], &["config", "docs", "meta"])?;
+            let mut arguments = Vec::new();
             for argument in at.list("arguments")? {
                 argument.only(&["name", "type", "description"], &[])?;
+                let entry = ["name", "type", "description"].map(|key| (key.to_owned(), argument.value[key].clone()));
+                arguments.push(Value::Object(entry.into_iter().collect()));
             }
-            self.macros.insert(at.required_text("name")?.to_owned(), at.place());
+            let description = at.optional_text("description")?.unwrap_or_default();
+            let doc = MacroDoc { description, arguments, place: at.place() };
+            self.macros.insert(at.required_text("name")?.to_owned(), doc);
+        }
+        for at in top.list("exposures")? {
+            let entry = exposure::exposure(&at)?;
+            let twin = self.exposures.iter().find(|other| other.exposure.name == entry.exposure.name);
+            if let Some(other) = twin {
+                return Err(twice(&format!("the exposure `{}`", entry.exposure.name), &at, &other.exposure.place));
+            }
+            self.exposures.push(entry);
+        }
+        for at in top.list("groups")? {
+            let group = exposure::group(&at)?;
+            if let Some(other) = self.groups.get(&group.name) {
+                return Err(twice(&format!("the group `{}`", group.name), &at, &other.place));
+            }
+            self.groups.insert(group.name.clone(), group);
         }
         for at in top.list("sources")? {
             self.read_source(&at, Reader { file, resource: Resource::Source })?;
@@ -214,6 +243,7 @@ impl Properties {
             };
             self.sources.push(SourceTable {
                 source: source.to_owned(),
+                source_description: at.optional_text("description")?.unwrap_or_default(),
                 name: name.to_owned(),
                 schema: schema.clone(),
                 identifier: table.optional_text("identifier")?.unwrap_or_else(|| name.to_owned()),
@@ -276,10 +306,11 @@ impl Reader<'_> {
         })
     }
 
-    /// The entries of the `config` block, with tags and meta that stand beside it.
+    /// The entries of the `config` block, with those that may stand beside it.
     fn layer(self, at: &At<'_>) -> Result<Layer> {
         let mut layer = Layer::new();
-        let beside = ["tags", "meta"].into_iter().filter_map(|key| at.get(key).map(|value| (key, value)));
+        let beside =
+            ["tags", "meta", "group", "access"].into_iter().filter_map(|key| at.get(key).map(|value| (key, value)));
         let block = at.get("config").map_or(Ok(Vec::new()), |config| config.entries())?;
         for (key, value) in beside.chain(block) {
             if self.resource == Resource::Source && FRESHNESS.contains(&key) {

@@ -1,5 +1,6 @@
 //! Small projects in a folder of their own, and what loading and compiling makes of them.
 
+mod artifacts;
 mod compiling;
 mod configuring;
 mod loading;

@@ -14,6 +14,8 @@ MC_VERSION=$(sed -n 's|^ARG MC_VERSION=||p' "$project/minio/Dockerfile")
 
 # Readers and writers that share no code with us, save librdkafka.
 PYTHON_PACKAGES=(deltalake==1.6.6 duckdb==2.0.0 pyarrow==26.0.1 confluent-kafka==2.16.1)
+# What reads the artifacts of dbt.
+PYTHON_PACKAGES+=(dbt-artifacts-parser==0.15.0)
 # What reads the metrics, the rules and the manifests of deploy/.
 PYTHON_PACKAGES+=(prometheus-client==0.26.0 PyYAML==6.0.3 kubernetes-validate==1.37.0)
 

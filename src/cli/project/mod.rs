@@ -1,18 +1,22 @@
 //! The verbs of dbt that look at a project, or keep its folder in order, and build nothing.
 
+pub mod docs;
 pub mod folder;
 pub mod list;
 pub mod retry;
 pub mod sql;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use clap::Args;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::World;
 use crate::error::{Error, Result};
+use crate::models::artifact::{self, Invocation};
 use crate::models::{self, Project};
 
 /// Where a project is, and how it is read.
@@ -54,6 +58,10 @@ impl ProjectArguments {
         };
         let project = models::load(&self.folder(world), &options)?;
         project.warnings.iter().for_each(|w| tracing::warn!("{w}"));
+        // Who only looks at a project may not be allowed to write into it.
+        if let Err(e) = write_manifest(&project, &invocation(options.run_started_at), &BTreeMap::new()) {
+            tracing::warn!("{e}");
+        }
         Ok(project)
     }
 
@@ -67,6 +75,17 @@ impl ProjectArguments {
 }
 
 const VARS: &str = "write names and values as YAML, the space behind the colon included: --vars '{as_of: 2026-01-31}'";
+
+/// This call of the command line, for artifacts that no build writes.
+pub fn invocation(started_at: DateTime<Utc>) -> Invocation {
+    Invocation { id: Uuid::new_v4().to_string(), started_at }
+}
+
+/// Writes manifest.json; `compiled` is the SQL that this invocation has compiled, by unique id.
+pub fn write_manifest(project: &Project, invocation: &Invocation, compiled: &BTreeMap<String, String>) -> Result<()> {
+    let manifest = project.manifest(invocation, compiled).to_string();
+    artifact::write(&project.target_path, models::MANIFEST, &manifest)
+}
 
 fn parse_vars(text: Option<&str>) -> Result<Map<String, Value>> {
     let Some(text) = text else { return Ok(Map::new()) };

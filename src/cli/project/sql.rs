@@ -1,11 +1,15 @@
 //! `medallion compile` and `medallion show`: the SQL of models, and some of the rows that it gives.
 
+use std::collections::BTreeMap;
+
+use chrono::Utc;
 use clap::Args;
 
-use super::{Chosen, ProjectArguments};
+use super::{Chosen, ProjectArguments, invocation, write_manifest};
 use crate::build;
 use crate::cli::World;
 use crate::error::{Error, Result};
+use crate::models::artifact::Invocation;
 use crate::models::{Node, NodeKind, Project, RunContext};
 use crate::shell::Format;
 
@@ -34,35 +38,47 @@ pub struct ShowArguments {
 /// The chosen nodes that have SQL.
 fn with_sql<'p>(project: &'p Project, chosen: &Chosen, tests: bool) -> Result<Vec<&'p Node>> {
     let selected = project.select(&chosen.select, &chosen.exclude)?;
-    let has_sql = |n: &&Node| n.kind == NodeKind::Model || (tests && n.kind == NodeKind::Test);
-    Ok(project.order().into_iter().filter(|n| selected.contains(&n.unique_id)).filter(has_sql).collect())
+    let wanted = |n: &&Node| has_sql(n) && (tests || n.kind != NodeKind::Test);
+    Ok(project.order().into_iter().filter(|n| selected.contains(&n.unique_id)).filter(wanted).collect())
+}
+
+pub fn has_sql(node: &Node) -> bool {
+    matches!(node.kind, NodeKind::Model | NodeKind::Test)
 }
 
 /// Writes the SQL of each node below the target folder, and prints that of a single model.
 pub fn compile(world: &World, arguments: &CompileArguments) -> Result<()> {
     let project = arguments.at.load(world, false)?;
     let nodes = with_sql(&project, &arguments.chosen, true)?;
-    let folder = project.target_path.join("compiled").join(&project.name);
-    for node in &nodes {
-        let sql = project.compile(&node.unique_id, &RunContext::default())?.sql;
-        let path = match node.test.as_ref().and_then(|test| test.generic.as_ref()) {
-            // Several tests stand in one properties file.
-            Some(_) => folder.join(&node.path).join(format!("{}.sql", node.name)),
-            None => folder.join(&node.path),
-        };
+    let invocation = invocation(Utc::now());
+    let compiled = compile_into_target(&project, &nodes, &invocation)?;
+    write_manifest(&project, &invocation, &compiled)?;
+    let mut models = nodes.iter().filter(|n| n.kind == NodeKind::Model);
+    match (models.next(), models.next()) {
+        (Some(only), None) => println!("{}", compiled.get(&only.unique_id).map_or("", |sql| sql.trim())),
+        _ => println!("{} files in {}", nodes.len(), project.compiled_folder().display()),
+    }
+    Ok(())
+}
+
+/// The SQL of the nodes by unique id, each written to its file below the target folder.
+pub fn compile_into_target(
+    project: &Project,
+    nodes: &[&Node],
+    invocation: &Invocation,
+) -> Result<BTreeMap<String, String>> {
+    let run = RunContext { invocation_id: invocation.id.clone(), ..RunContext::default() };
+    let mut compiled = BTreeMap::new();
+    for node in nodes {
+        let sql = project.compile(&node.unique_id, &run)?.sql;
+        let path = project.compiled_path(node);
         path.parent()
             .map_or(Ok(()), std::fs::create_dir_all)
             .and_then(|()| std::fs::write(&path, &sql))
             .map_err(|e| Error::outside(format!("cannot write {}", path.display())).because(e))?;
+        compiled.insert(node.unique_id.clone(), sql);
     }
-    let mut models = nodes.iter().filter(|n| n.kind == NodeKind::Model);
-    match (models.next(), models.next()) {
-        (Some(only), None) => {
-            println!("{}", project.compile(&only.unique_id, &RunContext::default())?.sql.trim());
-        }
-        _ => println!("{} files in {}", nodes.len(), folder.display()),
-    }
-    Ok(())
+    Ok(compiled)
 }
 
 /// Runs the query of each chosen model on the tables as they are.

@@ -91,9 +91,11 @@ impl Loader {
             config: NodeConfig::resolve(layer, Resource::Test, relation.schema, name.clone())
                 .map_err(Problem::error)?,
             depends_on: Vec::new(),
+            names: Vec::new(),
             macros: self.macros.closure([format!("test_{}", entry.test)]),
             description,
             columns: Vec::new(),
+            patch: None,
             test: Some(Test { config, attached_node: Some(tested.unique_id), generic: Some(generic) }),
             name,
         };

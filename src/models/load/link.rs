@@ -31,8 +31,8 @@ impl Loader {
             let names = || of_kind(kind).filter_map(|fqn| fqn.last()).map(String::as_str);
             warnings.extend(entries.iter().map(|(name, d)| leftover(kind, name, &d.place, nearest(name, names()))));
         }
-        for (name, place) in left.macros.iter().filter(|(name, _)| !self.macros.has(name)) {
-            warnings.push(leftover("macro", name, place, nearest(name, self.macros.names())));
+        for (name, doc) in left.macros.iter().filter(|(name, _)| !self.macros.has(name)) {
+            warnings.push(leftover("macro", name, &doc.place, nearest(name, self.macros.names())));
         }
         self.warnings.extend(warnings);
     }
@@ -53,9 +53,13 @@ impl Loader {
                 }
             }
             check_inputs(&node, &names)?;
+            node.names = names;
             graph.add(&node.unique_id, &node.depends_on);
             nodes.insert(node.unique_id.clone(), node);
         }
+        let groups = std::mem::take(&mut self.properties.groups);
+        super::exposures::ensure_access(&nodes, &groups)?;
+        let exposures = self.link_exposures(&index, &nodes, &mut graph)?;
         let order = match graph.order() {
             Ok(order) => order.into_iter().map(str::to_owned).collect(),
             Err(circle) => return Err(circular(&circle, &nodes)),
@@ -67,6 +71,11 @@ impl Loader {
             root: self.root,
             nodes,
             sources: self.sources,
+            exposures,
+            groups,
+            disabled: self.disabled,
+            docs: self.docs,
+            described_macros: self.properties.macros,
             warnings: self.warnings,
             order,
             graph,

@@ -99,13 +99,16 @@ impl Loader {
         let name = origin.found.stem.clone();
         let path = origin.found.path.clone();
         self.fqns.entry(origin.kind.as_str()).or_default().push(origin.fqn.clone());
-        if !config::is_enabled(&layer) {
-            self.index.disable(name);
-            return Ok(());
-        }
-        let relation = self.relation(&origin, &layer)?;
+        let enabled = config::is_enabled(&layer);
+        // The macros that name relations may rely on what a node that is switched off has not got.
+        let relation = match enabled {
+            true => self.relation(&origin, &layer)?,
+            false => Relation { schema: self.shared.target.schema.clone(), name: name.clone() },
+        };
         let unique_id = self.unique_id(origin.kind, &name);
-        self.refuse_twin(&origin, &relation)?;
+        if enabled {
+            self.refuse_twin(&origin, &relation)?;
+        }
         let Relation { schema, name: alias } = relation.clone();
         let test = (origin.kind == NodeKind::Test).then(|| Test {
             config: TestConfig::resolve(&layer),
@@ -115,8 +118,9 @@ impl Loader {
         let config = NodeConfig::resolve(layer, origin.kind.resource(), schema, alias)
             .map_err(|problem| problem.at(config_place(&path, &origin.text)))?;
         let described = origin.described;
+        let patch = described.as_ref().map(|d| d.place.file.clone());
         let (description, columns, tests) = described.map(|d| (d.description, d.columns, d.tests)).unwrap_or_default();
-        if origin.kind != NodeKind::Test {
+        if enabled && origin.kind != NodeKind::Test {
             let dependency = Dependency::Ref(name.clone());
             let tested = Tested { unique_id: unique_id.clone(), name: name.clone(), dependency };
             self.tests.extend(tests.into_iter().map(|test| (test, tested.clone())));
@@ -132,11 +136,18 @@ impl Loader {
             raw: origin.text,
             config,
             depends_on: Vec::new(),
+            names: Vec::new(),
             macros,
             description,
             columns,
+            patch,
             test,
         };
+        if !enabled {
+            self.index.disable(node.name.clone());
+            self.disabled.push(node);
+            return Ok(());
+        }
         self.drafts.push(Draft { node, names });
         Ok(())
     }
