@@ -15,6 +15,7 @@ mod mistakes;
 mod operations;
 mod outside;
 mod policies;
+mod projects;
 mod registry;
 mod replay;
 mod rooms;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use walkdir::WalkDir;
 
+use super::ignore::Ignored;
 use crate::error::{Error, Result};
 
 /// A file below one of the resource folders.
@@ -19,9 +20,10 @@ pub struct Found {
 }
 
 /// The files with one of the extensions below the folders. A folder that does not exist holds none; hidden files and
-/// folders are left out.
+/// folders are left out, and what .dbtignore names.
 pub fn list(root: &Path, folders: &[String], extensions: &[&str]) -> Result<Vec<Found>> {
     let mut found = BTreeSet::new();
+    let ignored = Ignored::of(root)?;
     for folder in folders {
         let base = root.join(folder);
         if !base.is_dir() {
@@ -38,6 +40,7 @@ pub fn list(root: &Path, folders: &[String], extensions: &[&str]) -> Result<Vec<
             found.insert(describe(root, &base, entry.path())?);
         }
     }
+    found.retain(|file: &Found| !ignored.has(&file.path));
     Ok(found.into_iter().collect())
 }
 

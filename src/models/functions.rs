@@ -50,7 +50,7 @@ pub fn install(env: &mut Environment<'static>) {
 }
 
 /// The version of dbt whose documented behaviour is kept to.
-const DBT_VERSION: &str = "1.12.0";
+pub const DBT_VERSION: &str = "1.12.0";
 
 /// What went wrong gives way to a default, if there is one, by position or by name.
 fn or_default(made: Result<Value, Error>, default: Option<Value>, options: &Kwargs) -> Result<Value, Error> {

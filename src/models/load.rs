@@ -29,7 +29,7 @@ use super::relation::Relation;
 use super::scope::{Scope, Shared};
 use super::yaml::Document;
 use super::{Options, Project};
-use crate::error::{Place, Result};
+use crate::error::{Error, Place, Result};
 
 /// Reads, renders and links the project that `root` lies in.
 pub fn load(root: &Path, options: &Options) -> Result<Project> {
@@ -101,17 +101,22 @@ impl Loader {
         // The file's own variables are not known to it, as in dbt; its profile is, so that is read first.
         let early = Scope::text(&Arc::new(shared.clone()));
         let render = |text: &str| checks::rendered_json(&jinja, &early, text);
-        let profile = match document.top().get("profile") {
-            Some(at) => match render(at.text()?).map_err(|problem| at.problem(problem))? {
+        let profile = match (&options.profile, document.top().get("profile")) {
+            (Some(given), _) => given.clone(),
+            (None, Some(at)) => match render(at.text()?).map_err(|problem| at.problem(problem))? {
                 serde_json::Value::String(profile) => profile,
                 other => other.to_string(),
             },
-            None => name.clone(),
+            (None, None) => name.clone(),
         };
-        shared.target = profile::read(&root, &profile, options.target.as_deref(), &mut warnings, render)?;
+        let places = (root.as_path(), options.profiles_dir.as_deref());
+        shared.target = profile::read(places, &profile, options.target.as_deref(), &mut warnings, render)?;
         let scope = Scope::text(&Arc::new(shared.clone()));
         document.render(project::rendered_later, |text| checks::rendered_json(&jinja, &scope, text))?;
-        let file = ProjectFile::read(&document)?;
+        let mut file = ProjectFile::read(&document)?;
+        if let Some(given) = &options.target_path {
+            file.target_path = absolute(given)?;
+        }
         warnings.extend(file.warnings.iter().cloned());
         shared.vars = project::vars(&document.top(), &name)?;
         shared.vars.extend(options.vars.clone());
@@ -121,6 +126,10 @@ impl Loader {
         let generic_tests = files::list(&root, &file.test_paths.iter().map(generic).collect::<Vec<_>>(), &["sql"])?;
         let macro_files = files::list(&root, &file.macro_paths, &["sql"])?;
         let macros = Macros::load(&mut jinja, &root, &macro_files, &generic_tests, &name)?;
+        if macros.has("generate_database_name") {
+            warnings
+                .push("the macro `generate_database_name` has no effect: a table has a schema and a name".to_owned());
+        }
         Ok(Loader {
             root,
             file,
@@ -233,6 +242,12 @@ impl Loader {
     fn unique_id(&self, kind: NodeKind, name: &str) -> String {
         format!("{}.{}.{name}", kind.as_str(), self.shared.project)
     }
+}
+
+/// A folder that the command line names is of the working directory, and not of the project.
+fn absolute(folder: &Path) -> Result<PathBuf> {
+    std::path::absolute(folder)
+        .map_err(|e| Error::input(format!("{} is no folder for artifacts", folder.display())).because(e))
 }
 
 /// Where a file configures itself, else its beginning.

@@ -19,6 +19,7 @@ mod exposure;
 mod files;
 mod functions;
 mod graph;
+mod ignore;
 mod jinja;
 mod layout;
 mod literals;
@@ -33,6 +34,7 @@ mod profile;
 mod project;
 mod properties;
 mod relation;
+mod requirement;
 mod returned;
 mod scope;
 mod select;
@@ -66,6 +68,12 @@ pub struct Options {
     pub vars: Map<String, Value>,
     /// The name of a target of the profile; else the profile's own choice.
     pub target: Option<String>,
+    /// The name of a profile; else the project's own choice.
+    pub profile: Option<String>,
+    /// The one folder in which profiles.yml is looked for.
+    pub profiles_dir: Option<PathBuf>,
+    /// The folder for artifacts, if not the project's own choice.
+    pub target_path: Option<PathBuf>,
     pub run_started_at: DateTime<Utc>,
     pub full_refresh: bool,
 }

@@ -33,25 +33,29 @@ impl Target {
 }
 
 /// Where profiles.yml may lie, the first place first, and whether it is one of this project alone.
-fn folders(root: &Path) -> Vec<(PathBuf, bool)> {
+fn folders(root: &Path, given: Option<&Path>) -> Vec<(PathBuf, bool)> {
+    if let Some(folder) = given {
+        return vec![(folder.to_path_buf(), true)];
+    }
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = variable("HOME").map(|home| (home.join(".dbt"), false));
     let configured = variable("DBT_PROFILES_DIR").map(|folder| (folder, true));
-    configured.into_iter().chain([(root.to_path_buf(), true)]).chain(home).collect()
+    let here = (PathBuf::from("."), false);
+    configured.into_iter().chain([here, (root.to_path_buf(), true)]).chain(home).collect()
 }
 
 /// Reads the target from the first profiles.yml that has the profile.
 ///
-/// A file in the home folder serves every project of its user; that it lacks this one is no mistake.
+/// A file in the home folder, or in the working directory, may serve other projects; that it lacks this one is no mistake.
 pub fn read(
-    root: &Path,
+    (root, given): (&Path, Option<&Path>),
     profile: &str,
     wanted: Option<&str>,
     warnings: &mut Vec<String>,
     mut render: impl FnMut(&str) -> Result<Value, Problem>,
 ) -> Result<Target> {
     let mut lacking = None;
-    for (folder, is_own) in folders(root) {
+    for (folder, is_own) in folders(root, given) {
         let path = folder.join("profiles.yml");
         if !path.is_file() {
             continue;
@@ -71,6 +75,9 @@ pub fn read(
                 None => error.hint(format!("it has {}", names.join(", "))),
             });
         }
+    }
+    if let Some(folder) = given.filter(|folder| !folder.join("profiles.yml").is_file()) {
+        return Err(Error::input(format!("there is no profiles.yml in {}", folder.display())));
     }
     match (lacking, wanted) {
         (Some(error), _) => Err(error),

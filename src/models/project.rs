@@ -7,10 +7,12 @@ use serde_json::{Map, Value};
 
 use super::config::{self, Layer, Resource};
 use super::files;
+use super::requirement;
 use super::yaml::{At, Document};
 use crate::error::{Error, Place, Result, nearest};
 
 const FILE: &str = "dbt_project.yml";
+const NAME_IT: &str = "name the folder of a dbt project with --project-dir, or work inside of it";
 
 const KNOWN: [&str; 24] = [
     "name",
@@ -38,7 +40,7 @@ const KNOWN: [&str; 24] = [
     "clean-targets",
     "flags",
 ];
-const WITHOUT_EFFECT: [&str; 5] = ["require-dbt-version", "asset-paths", "log-path", "packages-install-path", "flags"];
+const WITHOUT_EFFECT: [&str; 4] = ["asset-paths", "log-path", "packages-install-path", "flags"];
 const TARGET: &str = "target";
 const PATHS: [(&str, &str); 6] = [
     ("model-paths", "models"),
@@ -68,15 +70,15 @@ const UNSUPPORTED: [&str; 15] = [
 
 /// Finds the project that `start` lies in: the nearest folder upwards that holds a dbt_project.yml.
 pub fn find_root(start: &Path) -> Result<PathBuf> {
-    let folder =
-        start.canonicalize().map_err(|e| Error::input(format!("there is no folder {}", start.display())).because(e))?;
+    let folder = start
+        .canonicalize()
+        .map_err(|_| Error::input(format!("there is no folder {}", start.display())).hint(NAME_IT))?;
     // A project in the folder that was named keeps that name, which messages show.
     if start.join(FILE).is_file() {
         return Ok(start.to_path_buf());
     }
     folder.ancestors().find(|folder| folder.join(FILE).is_file()).map(Path::to_path_buf).ok_or_else(|| {
-        Error::input(format!("there is no {FILE} in {} or a folder above it", start.display()))
-            .hint("name the folder of a dbt project")
+        Error::input(format!("there is no {FILE} in {} or a folder above it", start.display())).hint(NAME_IT)
     })
 }
 
@@ -128,7 +130,7 @@ pub struct ProjectFile {
     pub snapshot_paths: Vec<String>,
     pub analysis_paths: Vec<String>,
     pub docs_paths: Vec<String>,
-    pub target_path: String,
+    pub target_path: PathBuf,
     pub models: Tree,
     pub seeds: Tree,
     pub sources: Tree,
@@ -152,6 +154,9 @@ impl ProjectFile {
             }
             Ok(tree)
         };
+        if let Some(at) = top.get("require-dbt-version") {
+            requirement::check(&at)?;
+        }
         let warnings = WITHOUT_EFFECT
             .iter()
             .filter_map(|key| top.get(key).map(|at| (key, at.place().line)))
@@ -165,7 +170,7 @@ impl ProjectFile {
             snapshot_paths: paths("snapshot-paths", "snapshots")?,
             analysis_paths: paths("analysis-paths", "analyses")?,
             docs_paths: top.get("docs-paths").map_or(Ok(Vec::new()), |at| at.texts())?,
-            target_path: top.optional_text("target-path")?.unwrap_or_else(|| TARGET.to_owned()),
+            target_path: top.optional_text("target-path")?.unwrap_or_else(|| TARGET.to_owned()).into(),
             models: tree("models", Resource::Model)?,
             seeds: tree("seeds", Resource::Seed)?,
             sources: tree("sources", Resource::Source)?,

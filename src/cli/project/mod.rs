@@ -7,7 +7,7 @@ pub mod retry;
 pub mod sql;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use clap::Args;
@@ -25,12 +25,21 @@ pub struct ProjectArguments {
     /// Variables as YAML or JSON, over those of the project
     #[arg(long, value_name = "YAML")]
     vars: Option<String>,
-    /// The dbt project
-    #[arg(long, value_name = "DIR")]
+    /// The dbt project [default: build.project, or the one that the working directory lies in]
+    #[arg(long, value_name = "DIR", env = "DBT_PROJECT_DIR", hide_env = true)]
     project_dir: Option<PathBuf>,
     /// The target of the profile
     #[arg(short, long)]
     target: Option<String>,
+    /// The profile, instead of the project's own
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// Where profiles.yml is [default: DBT_PROFILES_DIR, the working directory, the project, ~/.dbt]
+    #[arg(long, value_name = "DIR")]
+    profiles_dir: Option<PathBuf>,
+    /// The folder for artifacts, instead of the project's own
+    #[arg(long, value_name = "DIR", env = "DBT_TARGET_PATH", hide_env = true)]
+    target_path: Option<PathBuf>,
 }
 
 /// Which of its nodes.
@@ -46,13 +55,22 @@ pub struct Chosen {
 
 impl ProjectArguments {
     pub fn folder(&self, world: &World) -> PathBuf {
-        self.project_dir.clone().unwrap_or_else(|| world.config.build.project.clone())
+        let configured = &world.config.build.project;
+        match &self.project_dir {
+            Some(folder) => folder.clone(),
+            // Somebody who works in the folder of a project means that one.
+            None if !configured.is_dir() && models::find_root(Path::new(".")).is_ok() => PathBuf::from("."),
+            None => configured.clone(),
+        }
     }
 
     pub fn load(&self, world: &World, full_refresh: bool) -> Result<Project> {
         let options = models::Options {
             vars: parse_vars(self.vars.as_deref())?,
             target: self.target.clone(),
+            profile: self.profile.clone(),
+            profiles_dir: self.profiles_dir.clone(),
+            target_path: self.target_path.clone(),
             run_started_at: Utc::now(),
             full_refresh,
         };
@@ -63,6 +81,14 @@ impl ProjectArguments {
             tracing::warn!("{e}");
         }
         Ok(project)
+    }
+
+    /// The folder for artifacts, before the project is read.
+    pub fn target_path(&self, world: &World) -> Result<PathBuf> {
+        match &self.target_path {
+            Some(folder) => Ok(folder.clone()),
+            None => models::target_path(&self.folder(world)),
+        }
     }
 
     pub fn vars_as_given(&self) -> Value {

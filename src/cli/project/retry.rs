@@ -10,7 +10,6 @@ use crate::build::Options;
 use crate::cli::World;
 use crate::cli::build::{self, Verb};
 use crate::error::{Error, Result};
-use crate::models;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -19,7 +18,7 @@ pub struct Arguments {
 }
 
 pub async fn run(world: &World, mut arguments: Arguments) -> Result<()> {
-    let target = models::target_path(&arguments.at.folder(world))?;
+    let target = arguments.at.target_path(world)?;
     let path = target.join("run_results.json");
     let text = std::fs::read_to_string(&path).map_err(|e| {
         Error::input(format!("there is no last run to retry: cannot read {}", path.display()))

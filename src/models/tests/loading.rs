@@ -186,3 +186,27 @@ fn a_file_that_is_not_utf8_is_named() {
     std::fs::write(files.path().join("models/m.sql"), b"a\xff").unwrap();
     says(&files.error(), &["models/m.sql is not valid UTF-8 (byte 1)"]);
 }
+
+#[test]
+fn what_dbtignore_names_is_no_part_of_the_project() {
+    let files = model("select 1")
+        .with("models/drafts/broken.sql", "{{")
+        .with("models/m.tmp.sql", "{{")
+        .with(".dbtignore", "# not yet\ndrafts/\n*.tmp.sql\n");
+    assert_eq!(files.load().nodes.keys().collect::<Vec<_>>(), ["model.shop.m"]);
+}
+
+#[test]
+fn a_project_for_another_dbt_is_refused_unless_its_range_has_the_one_that_is_followed() {
+    let with = |range: &str| model("select 1").with("dbt_project.yml", &format!("name: shop\n{range}\n"));
+    assert!(with("require-dbt-version: [\">=1.6.0\", \"<2.0.0\"]").load().warnings.is_empty());
+    says(&with("require-dbt-version: \">=1.0.0,<1.5.0\"").error(), &["is for dbt <1.5.0", "dbt_project.yml:2:1"]);
+    says(&with("require-dbt-version: soon").error(), &["`soon` is not a range of versions"]);
+}
+
+#[test]
+fn a_macro_for_names_of_databases_has_no_effect_and_says_so() {
+    let files =
+        model("select 1").with("macros/d.sql", "{% macro generate_database_name(custom, node) %}x{% endmacro %}");
+    says(&files.load().warnings.join("\n"), &["`generate_database_name` has no effect"]);
+}
