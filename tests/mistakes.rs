@@ -4,6 +4,7 @@
 //! if it is there, what is typed instead of `build`; and `expected.txt` the exit code and what is said. After a change
 //! for the better, `UPDATE_GOLDEN=1 tests/run mistakes` writes the answers anew: read them as somebody would at night.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -41,8 +42,12 @@ fn answer(name: &str) -> String {
     let time = Regex::new(r" +\d+\.\d\d s\b").unwrap();
     let clock = Regex::new(r"^\d{4}-\d\d-\d\dT[\d:.]+Z +").unwrap();
     let mut answer = format!("exit {}\n", output.status.code().unwrap_or(-1));
+    let mut passed_over = false;
     for line in said.lines() {
-        if ["   ok  ", "fresh  ", " skip  "].iter().any(|word| line.starts_with(word)) {
+        // What is said below a node's line belongs to that node.
+        passed_over = ["   ok  ", "fresh  ", " skip  "].iter().any(|word| line.starts_with(word))
+            || (passed_over && line.starts_with("         "));
+        if passed_over {
             continue;
         }
         writeln!(answer, "{}", clock.replace(&time.replace(line, ""), "").trim_end()).unwrap();
@@ -76,4 +81,14 @@ fn every_mistake_is_answered_with_its_place_and_what_to_do() {
     });
     let wrong = wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_two_mistakes_are_answered_alike() {
+    let mut seen = BTreeMap::new();
+    for name in names() {
+        let said = std::fs::read_to_string(folder().join(&name).join("expected.txt")).unwrap();
+        let before = seen.insert(said, name.clone());
+        assert!(before.is_none(), "{name} is answered as {before:?} is");
+    }
 }
