@@ -24,6 +24,7 @@ mod security;
 mod shell;
 mod shop;
 mod strategies;
+mod surface;
 mod topics;
 mod trouble;
 mod verbs;

@@ -210,3 +210,13 @@ fn a_macro_for_names_of_databases_has_no_effect_and_says_so() {
         model("select 1").with("macros/d.sql", "{% macro generate_database_name(custom, node) %}x{% endmacro %}");
     says(&files.load().warnings.join("\n"), &["`generate_database_name` has no effect"]);
 }
+
+#[test]
+fn keys_without_effect_say_so() {
+    for (key, value) in
+        [("asset-paths", "[assets]"), ("log-path", "logs"), ("packages-install-path", "p"), ("flags", "{}")]
+    {
+        let files = model("select 1").with("dbt_project.yml", &format!("name: shop\n{key}: {value}\n"));
+        assert_eq!(files.load().warnings, [format!("dbt_project.yml:2: `{key}` has no effect here")]);
+    }
+}

@@ -108,3 +108,12 @@ fn variables_can_be_asked_for_and_functions_tried() {
     says(&model("{{ try_or_compiler_error('it broke', fromjson, '{') }}").error(), &["it broke", "is not JSON"]);
     says(&model("{{ exceptions.raise_not_implemented('x') }}").error(), &["not implemented: x"]);
 }
+
+#[test]
+fn small_helpers_are_as_in_dbt() {
+    let sql = "{% set total = namespace(n=0) %}{% for i in range(1, 4) %}{% set total.n = total.n + i %}{% endfor %}\
+               {{ total.n }} {{ dict(a=1)['a'] }} {{ set_strict([1, 1]) | length }} {{ zip_strict([1], [2]) | length }} \
+               {{ dbt_version.split('.')[0] }}{{ print('said while rendering') }}";
+    assert_eq!(model(sql).compiled(), "6 1 1 1 1");
+    says(&model("{{ zip_strict([1], 2) }}").error(), &["models/m.sql:1:"]);
+}
