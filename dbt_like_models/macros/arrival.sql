@@ -20,7 +20,7 @@
         rejection_reason is not null
         or {{ key }} in (select {{ key }} from {{ checked }} where rejection_reason is not null)
     qualify
-        count(*) filter (where rejection_reason is null) over (
+        count(case when rejection_reason is null then 1 end) over (
             partition by {{ key }}
             order by {{ latest_first }}
             rows between unbounded preceding and current row

@@ -10,6 +10,7 @@ pub mod functions;
 mod interrupt;
 pub mod lineage;
 pub mod release;
+mod running;
 pub mod sql;
 pub mod stage;
 pub mod statistics;
@@ -70,6 +71,7 @@ impl Engine {
             .with_config(config)
             .with_runtime_env(self.runtime.clone())
             .with_default_features()
+            .with_physical_optimizer_rule(Arc::new(running::RunningWindows))
             .with_physical_optimizer_rule(Arc::new(interrupt::GiveWay))
             .build();
         let context = SessionContext::new_with_state(state);

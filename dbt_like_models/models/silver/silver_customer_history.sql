@@ -29,7 +29,7 @@ latest as (
 numbered as (
     select
         *,
-        count(*) filter (where not is_deleted) over (
+        count(case when not is_deleted then 1 end) over (
             partition by customer_id
             order by updated_at
             rows between unbounded preceding and current row
