@@ -23,6 +23,7 @@ mod scd2;
 mod security;
 mod shell;
 mod shop;
+mod snapshots;
 mod strategies;
 mod surface;
 mod topics;

@@ -16,6 +16,7 @@ mod release;
 mod replace;
 mod report;
 mod seed;
+mod snapshot;
 mod strategy;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -8,7 +8,7 @@ use super::inputs::{self, Cursor, Input};
 use crate::engine::changes::{Difference, difference};
 use crate::error::Result;
 use crate::lake::{DataFile, Snapshot, TableName};
-use crate::models::{Compiled, Materialized, Node, Strategy};
+use crate::models::{Compiled, Materialized, Node, NodeKind, Strategy};
 
 /// Touched keys are held in memory. Beyond this many changed rows, all of the model is built, which spills.
 const MOST_CHANGED_ROWS: u64 = 5_000_000;
@@ -22,6 +22,8 @@ pub enum Plan {
     Increment(Vec<Touch>),
     /// The rows that the model's own query gives for a table that is there.
     Addition(Strategy),
+    /// The versions of rows that the query gives, into the history that is there.
+    History,
 }
 
 /// An input that changed, and how its changes touch the target.
@@ -59,6 +61,10 @@ impl Build<'_> {
         published: Option<&Snapshot>,
         log: &HashMap<String, i64>,
     ) -> Result<Plan> {
+        if node.kind == NodeKind::Snapshot {
+            let stands = published.is_some() && self.stands(node, compiled, log);
+            return Ok(if stands { Plan::Fresh } else { Plan::History });
+        }
         let full = |reason: String| Ok(Plan::Full { reason });
         let Some(published) = published else { return full("it was never built".into()) };
         if node.config.full_refresh.unwrap_or(self.options.full_refresh) {
@@ -66,8 +72,7 @@ impl Build<'_> {
         }
         if node.config.materialized == Materialized::Incremental && node.config.strategy != Strategy::Changes {
             // What the table holds may be more than the inputs have by now, also when the code changed.
-            let stands = log.get(inputs::CODE) == Some(&inputs::code_mark(&compiled.code_hash).version)
-                && self.inputs_of(node).tables.iter().all(|(t, now)| Cursor::recorded(log, t) == Some(*now));
+            let stands = self.stands(node, compiled, log);
             return Ok(if stands { Plan::Fresh } else { Plan::Addition(node.config.strategy) });
         }
         if log.get(inputs::CODE) != Some(&inputs::code_mark(&compiled.code_hash).version) {
@@ -131,6 +136,12 @@ impl Build<'_> {
             }
         }
         Ok(Plan::Increment(touches))
+    }
+
+    /// Whether the code and the versions of the inputs are those that the table was made from.
+    fn stands(&self, node: &Node, compiled: &Compiled, log: &HashMap<String, i64>) -> bool {
+        log.get(inputs::CODE) == Some(&inputs::code_mark(&compiled.code_hash).version)
+            && self.inputs_of(node).tables.iter().all(|(t, now)| Cursor::recorded(log, t) == Some(*now))
     }
 
     /// How an input's changes touch the target: as the configuration says, or by columns of the same names.

@@ -133,6 +133,7 @@ impl Build<'_> {
                 tracing::debug!(model = node.name, reason, "full build");
                 (self.stage_full(node, compiled, &table, published.as_ref()).await?, reason)
             }
+            Plan::History => (self.stage_snapshot(node, compiled, &table, published.as_ref()).await?, String::new()),
             Plan::Increment(touches) => {
                 let Some(published) = &published else { return Err(Error::bug("an increment without a table")) };
                 (self.stage_increment(node, compiled, &table, published, &touches).await?, String::new())
@@ -187,9 +188,10 @@ impl Build<'_> {
                 });
             }
         }
-        let mut change = Commit::new(if candidate.how == "increment" { "MERGE" } else { "WRITE" })
-            .parameter("model", node.unique_id.as_str())
-            .parameter("build", self.id.to_string());
+        let mut change =
+            Commit::new(if ["increment", "snapshot"].contains(&candidate.how) { "MERGE" } else { "WRITE" })
+                .parameter("model", node.unique_id.as_str())
+                .parameter("build", self.id.to_string());
         let columns = described(&candidate.schema, node);
         let new_shape = match &published {
             Some(p) => {
@@ -199,14 +201,14 @@ impl Build<'_> {
                         .iter()
                         .zip(columns.fields())
                         .any(|(a, b)| a.name() != b.name() || a.data_type() != b.data_type())
-                    || p.key != node.config.unique_key
+                    || p.key != key_of(node)
             }
             None => true,
         };
         if new_shape {
             let id = published.as_ref().map_or_else(|| uuid::Uuid::new_v4().to_string(), |p| p.table_id.clone());
             let description = Some(node.description.as_str()).filter(|d| !d.is_empty());
-            change = change.with_metadata(&id, &columns, &[], &node.config.unique_key, description)?;
+            change = change.with_metadata(&id, &columns, &[], &key_of(node), description)?;
         }
         let now = Utc::now().timestamp_millis();
         change.removes = candidate
@@ -303,6 +305,14 @@ impl Build<'_> {
             self.inputs.insert(node.unique_id.clone(), Input::table(&snapshot));
         }
         Ok(())
+    }
+}
+
+/// The columns that tell the rows of the node's table apart.
+fn key_of(node: &Node) -> Vec<String> {
+    match &node.config.snapshot {
+        Some(snapshot) => vec![snapshot.columns.scd_id.clone()],
+        None => node.config.unique_key.clone(),
     }
 }
 

@@ -219,6 +219,23 @@ fn paths(staged: &Staged) -> Vec<String> {
     staged.files.iter().map(|f| f.path.clone()).collect()
 }
 
+/// Refuses a column of the query whose values the table cannot hold as they are.
+pub(super) fn columns_that_fit(node: &Node, table: &Schema, query: &Schema) -> Result<()> {
+    for field in table.fields() {
+        if let Ok(given) = query.field_with_name(field.name())
+            && !fits(given.data_type(), field.data_type())
+        {
+            let (column, given, has) = (field.name(), given.data_type(), field.data_type());
+            return Err(Error::input(format!(
+                "{}: `{column}` is {given} in the query and {has} in the table",
+                node.path
+            ))
+            .hint("cast it in the query"));
+        }
+    }
+    Ok(())
+}
+
 /// The columns that the table has once these rows are in it, as `on_schema_change` says.
 fn columns_after(node: &Node, table: &Schema, query: &Schema) -> Result<SchemaRef> {
     let names = |of: &Schema, not_in: &Schema| -> Vec<String> {
@@ -229,18 +246,7 @@ fn columns_after(node: &Node, table: &Schema, query: &Schema) -> Result<SchemaRe
     let named = |names: &[String]| names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
     let kept =
         |fields: &mut dyn Iterator<Item = &Arc<Field>>| Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()));
-    for field in table.fields() {
-        if let Ok(given) = query.field_with_name(field.name())
-            && !fits(given.data_type(), field.data_type())
-        {
-            let (column, given, has) = (field.name(), given.data_type(), field.data_type());
-            return Err(Error::input(format!(
-                "{}: `{column}` is {given} in the query and {has} in the table",
-                node.path
-            ))
-            .hint("cast it in the query, or build with --full-refresh"));
-        }
-    }
+    columns_that_fit(node, table, query).map_err(|e| e.hint("cast it in the query, or build with --full-refresh"))?;
     let added = || query.fields().iter().filter(|f| new.contains(f.name()));
     match node.config.on_schema_change {
         SchemaChange::Ignore if gone.is_empty() => Ok(kept(&mut table.fields().iter())),
@@ -282,7 +288,7 @@ fn fits(given: &DataType, column: &DataType) -> bool {
 }
 
 /// The query's rows in the columns of the table.
-fn shaped(frame: DataFrame, columns: &Schema) -> DfResult<DataFrame> {
+pub(super) fn shaped(frame: DataFrame, columns: &Schema) -> DfResult<DataFrame> {
     let given = frame.schema().as_arrow().clone();
     let column = |field: &Arc<Field>| -> DfResult<Expr> {
         Ok(match given.field_with_name(field.name()) {

@@ -1,4 +1,4 @@
-//! `medallion build`, and the verbs of dbt that do part of it: `run`, `seed` and `test`.
+//! `medallion build`, and the verbs of dbt that do part of it: `run`, `seed`, `snapshot` and `test`.
 
 use chrono::{DateTime, Utc};
 use clap::Args;
@@ -35,17 +35,19 @@ pub enum Verb {
     Build,
     Run,
     Seed,
+    Snapshot,
     Test,
 }
 
 impl Verb {
-    const ALL: [Verb; 4] = [Verb::Build, Verb::Run, Verb::Seed, Verb::Test];
+    const ALL: [Verb; 5] = [Verb::Build, Verb::Run, Verb::Seed, Verb::Snapshot, Verb::Test];
 
     pub fn name(self) -> &'static str {
         match self {
             Verb::Build => "build",
             Verb::Run => "run",
             Verb::Seed => "seed",
+            Verb::Snapshot => "snapshot",
             Verb::Test => "test",
         }
     }
@@ -59,6 +61,7 @@ impl Verb {
             Verb::Build => None,
             Verb::Run => Some(&[NodeKind::Model]),
             Verb::Seed => Some(&[NodeKind::Seed]),
+            Verb::Snapshot => Some(&[NodeKind::Snapshot]),
             Verb::Test => Some(&[NodeKind::Test]),
         }
     }

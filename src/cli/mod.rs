@@ -74,6 +74,8 @@ enum Command {
     Run(build::Arguments),
     /// Seeds alone, without their tests
     Seed(build::Arguments),
+    /// Snapshots alone, without their tests
+    Snapshot(build::Arguments),
     /// Tests alone, of what is published
     Test(build::Arguments),
     /// What the last run left undone, once more
@@ -195,6 +197,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Build(arguments) => build::run(&world, Verb::Build, arguments).await,
         Command::Run(arguments) => build::run(&world, Verb::Run, arguments).await,
         Command::Seed(arguments) => build::run(&world, Verb::Seed, arguments).await,
+        Command::Snapshot(arguments) => build::run(&world, Verb::Snapshot, arguments).await,
         Command::Test(arguments) => build::run(&world, Verb::Test, arguments).await,
         Command::Retry(arguments) => project::retry::run(&world, arguments).await,
         Command::Compile(arguments) => project::sql::compile(&world, &arguments),

@@ -106,7 +106,11 @@ impl Project {
         match node.test.as_ref().and_then(|test| test.generic.as_ref()) {
             Some(generic) => checks::sql(&self.jinja, &self.macros, &scope, generic)
                 .map_err(|e| at_entry(e, &node.name, &generic.place)),
-            None => self.jinja.render(&node.path, &scope),
+            None if node.kind == NodeKind::Snapshot => {
+                // It stands among others in its file, at its own lines.
+                Ok(self.jinja.render(&node.template(), &scope)?.trim().to_owned())
+            }
+            None => self.jinja.render(&node.template(), &scope),
         }
     }
 }

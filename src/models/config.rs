@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::problem::Problem;
+use super::snapshot::SnapshotConfig;
 use super::yaml::describe;
 
 /// Checked entries of one or more places, not yet completed by defaults.
@@ -18,6 +19,7 @@ pub type Layer = Map<String, Value>;
 pub enum Resource {
     Model,
     Seed,
+    Snapshot,
     Source,
     Test,
 }
@@ -79,7 +81,7 @@ pub enum Severity {
     Warn,
 }
 
-/// The finished configuration of a model or a seed.
+/// The finished configuration of a model, a seed or a snapshot.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
     pub enabled: bool,
@@ -112,6 +114,8 @@ pub struct NodeConfig {
     pub delimiter: String,
     pub quote_columns: bool,
     pub column_types: BTreeMap<String, String>,
+    /// Present exactly if the node is a snapshot.
+    pub snapshot: Option<SnapshotConfig>,
     /// Every entry as it was given, for `config.get` and the selector `config:`.
     pub given: Layer,
 }
@@ -170,6 +174,23 @@ const SEED: &[(&str, Shape)] = &[
     ("meta", Shape::Map),
     ("group", Shape::Text),
 ];
+const SNAPSHOT: &[(&str, Shape)] = &[
+    ("enabled", Shape::Flag),
+    ("materialized", Shape::OneOf(&["snapshot"])),
+    ("schema", Shape::Text),
+    ("target_schema", Shape::Text),
+    ("alias", Shape::Text),
+    ("strategy", Shape::OneOf(&["timestamp", "check"])),
+    ("unique_key", Shape::Texts),
+    ("updated_at", Shape::Text),
+    ("check_cols", Shape::Texts),
+    ("hard_deletes", Shape::OneOf(&["ignore", "invalidate", "new_record"])),
+    ("invalidate_hard_deletes", Shape::Flag),
+    ("dbt_valid_to_current", Shape::Text),
+    ("snapshot_meta_column_names", Shape::TextMap),
+    ("tags", Shape::Texts),
+    ("meta", Shape::Map),
+];
 const SOURCE: &[(&str, Shape)] = &[("enabled", Shape::Flag), ("tags", Shape::Texts), ("meta", Shape::Map)];
 const TEST: &[(&str, Shape)] = &[
     ("enabled", Shape::Flag),
@@ -214,6 +235,7 @@ fn keys(resource: Resource) -> &'static [(&'static str, Shape)] {
     match resource {
         Resource::Model => MODEL,
         Resource::Seed => SEED,
+        Resource::Snapshot => SNAPSHOT,
         Resource::Source => SOURCE,
         Resource::Test => TEST,
     }
@@ -343,6 +365,7 @@ impl NodeConfig {
         let standard = match resource {
             Resource::Model => "view",
             Resource::Seed => "seed",
+            Resource::Snapshot => "snapshot",
             Resource::Source => "source",
             Resource::Test => "test",
         };
@@ -372,6 +395,7 @@ impl NodeConfig {
             Some("sync_all_columns") => SchemaChange::SyncAllColumns,
             _ => SchemaChange::Ignore,
         };
+        let snapshot = (resource == Resource::Snapshot).then(|| SnapshotConfig::resolve(&given)).transpose()?;
         let inputs = given.get("inputs").and_then(Value::as_object).into_iter().flatten();
         let config = NodeConfig {
             enabled: is_enabled(&given),
@@ -398,6 +422,7 @@ impl NodeConfig {
             delimiter: text(&given, "delimiter").unwrap_or_else(|| ",".to_owned()),
             quote_columns: given.get("quote_columns").and_then(Value::as_bool).unwrap_or(false),
             column_types: given.get("column_types").map(text_map).unwrap_or_default(),
+            snapshot,
             given,
         };
         config.fits()?;
@@ -462,6 +487,7 @@ impl NodeConfig {
             "delimiter": self.delimiter,
             "quote_columns": self.quote_columns,
             "column_types": self.column_types,
+            "snapshot": self.snapshot.as_ref().map(|snapshot| format!("{snapshot:?}")),
         })
     }
 }

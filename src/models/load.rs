@@ -6,9 +6,10 @@
 mod exposures;
 mod generic_tests;
 mod link;
+mod snapshots;
 mod templates;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,6 +40,7 @@ pub fn load(root: &Path, options: &Options) -> Result<Project> {
     loader.read_sources();
     loader.read_models()?;
     loader.read_seeds()?;
+    loader.read_snapshots()?;
     loader.read_singular_tests()?;
     loader.read_generic_tests()?;
     loader.read_exposures()?;
@@ -152,11 +154,8 @@ impl Loader {
     }
 
     fn refuse_unsupported_files(&self) -> Result<()> {
-        let unsupported = [
-            (&self.file.snapshot_paths, "sql", "a snapshot"),
-            (&self.file.analysis_paths, "sql", "an analysis"),
-            (&self.file.model_paths, "py", "a model in Python"),
-        ];
+        let unsupported =
+            [(&self.file.analysis_paths, "sql", "an analysis"), (&self.file.model_paths, "py", "a model in Python")];
         for (paths, extension, what) in unsupported {
             if let Some(found) = files::list(&self.root, paths, &[extension])?.first() {
                 let text = files::read(&self.root, &found.path)?;
@@ -180,10 +179,14 @@ impl Loader {
 
     fn read_properties(&mut self) -> Result<()> {
         let file = &self.file;
-        let folders = [&file.model_paths, &file.seed_paths, &file.macro_paths, &file.test_paths];
+        let folders = [&file.model_paths, &file.seed_paths, &file.snapshot_paths, &file.macro_paths, &file.test_paths];
+        let mut seen = BTreeSet::new();
         let scope = Scope::text(&self.shared);
         for folder in folders {
             for found in files::list(&self.root, folder, &["yml", "yaml"])? {
+                if !seen.insert(found.path.clone()) {
+                    continue;
+                }
                 let mut document = Document::parse(&found.path, files::read(&self.root, &found.path)?)?;
                 document.render(properties::rendered_later, |t| checks::rendered_json(&self.jinja, &scope, t))?;
                 self.properties.read(&document, &found)?;
@@ -252,12 +255,13 @@ fn absolute(folder: &Path) -> Result<PathBuf> {
 
 /// Where a file configures itself, else its beginning.
 fn config_place(path: &str, text: &str) -> Place {
-    Place::at_offset(path, text, text.find("config(").unwrap_or(0))
+    let beginning = text.len() - text.trim_start().len();
+    Place::at_offset(path, text, text.find("config(").unwrap_or(beginning))
 }
 
 fn docs(root: &Path, file: &ProjectFile) -> Result<Vec<DocBlock>> {
     let mut docs = BTreeMap::new();
-    for folders in [&file.model_paths, &file.seed_paths, &file.macro_paths, &file.docs_paths] {
+    for folders in [&file.model_paths, &file.seed_paths, &file.snapshot_paths, &file.macro_paths, &file.docs_paths] {
         for found in files::list(root, folders, &["md"])? {
             let text = files::read(root, &found.path)?;
             let blocks = properties::docs(&text)

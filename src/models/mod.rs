@@ -38,6 +38,7 @@ mod requirement;
 mod returned;
 mod scope;
 mod select;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -60,6 +61,7 @@ pub use profile::Target;
 pub use project::{clean_targets, find_root, target_path};
 pub use properties::{Age, ColumnDoc, DocBlock, Freshness, MacroDoc, Period};
 pub use relation::Relation;
+pub use snapshot::{Deletions, MetaColumns, SnapshotConfig, VersionedBy};
 
 /// What the command line adds to a project.
 #[derive(Debug, Clone, Default)]

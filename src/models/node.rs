@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::config::{NodeConfig, Resource, TestConfig};
 use super::graph::Dependency;
+use super::jinja;
 use super::properties::{ColumnDoc, Freshness};
 use super::relation::Relation;
 use super::scope::Subject;
@@ -13,6 +14,7 @@ use crate::error::Place;
 pub enum NodeKind {
     Model,
     Seed,
+    Snapshot,
     Test,
 }
 
@@ -22,6 +24,7 @@ impl NodeKind {
         match self {
             NodeKind::Model => "model",
             NodeKind::Seed => "seed",
+            NodeKind::Snapshot => "snapshot",
             NodeKind::Test => "test",
         }
     }
@@ -30,12 +33,13 @@ impl NodeKind {
         match self {
             NodeKind::Model => Resource::Model,
             NodeKind::Seed => Resource::Seed,
+            NodeKind::Snapshot => Resource::Snapshot,
             NodeKind::Test => Resource::Test,
         }
     }
 }
 
-/// A model, a seed or a data test.
+/// A model, a seed, a snapshot or a data test.
 #[derive(Debug, Clone)]
 pub struct Node {
     /// As in `model.telecom.fact_calls`.
@@ -66,6 +70,11 @@ pub struct Node {
 }
 
 impl Node {
+    /// The name of the template that its text is; a file may hold several snapshots.
+    pub(super) fn template(&self) -> String {
+        template(self.kind, &self.path, &self.name)
+    }
+
     pub(super) fn subject<'a>(&'a self, relation: &'a Relation) -> Subject<'a> {
         Subject {
             unique_id: &self.unique_id,
@@ -78,6 +87,13 @@ impl Node {
             relation,
             config: &self.config.given,
         }
+    }
+}
+
+pub(super) fn template(kind: NodeKind, path: &str, name: &str) -> String {
+    match kind {
+        NodeKind::Snapshot => jinja::macro_template(path, name),
+        _ => path.to_owned(),
     }
 }
 

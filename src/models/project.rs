@@ -14,7 +14,7 @@ use crate::error::{Error, Place, Result, nearest};
 const FILE: &str = "dbt_project.yml";
 const NAME_IT: &str = "name the folder of a dbt project with --project-dir, or work inside of it";
 
-const KNOWN: [&str; 24] = [
+const KNOWN: [&str; 25] = [
     "name",
     "version",
     "config-version",
@@ -30,6 +30,7 @@ const KNOWN: [&str; 24] = [
     "vars",
     "models",
     "seeds",
+    "snapshots",
     "sources",
     "tests",
     "data_tests",
@@ -50,12 +51,11 @@ const PATHS: [(&str, &str); 6] = [
     ("snapshot-paths", "snapshots"),
     ("analysis-paths", "analyses"),
 ];
-const UNSUPPORTED: [&str; 15] = [
+const UNSUPPORTED: [&str; 14] = [
     "on-run-start",
     "on-run-end",
     "dispatch",
     "quoting",
-    "snapshots",
     "unit_tests",
     "exposures",
     "metrics",
@@ -133,6 +133,7 @@ pub struct ProjectFile {
     pub target_path: PathBuf,
     pub models: Tree,
     pub seeds: Tree,
+    pub snapshots: Tree,
     pub sources: Tree,
     pub tests: Tree,
     pub warnings: Vec<String>,
@@ -173,6 +174,7 @@ impl ProjectFile {
             target_path: top.optional_text("target-path")?.unwrap_or_else(|| TARGET.to_owned()).into(),
             models: tree("models", Resource::Model)?,
             seeds: tree("seeds", Resource::Seed)?,
+            snapshots: tree("snapshots", Resource::Snapshot)?,
             sources: tree("sources", Resource::Source)?,
             tests: tree("data_tests", Resource::Test)?,
             warnings,

@@ -12,9 +12,9 @@ use super::problem::Problem;
 use super::yaml::{At, Document};
 use crate::error::{Error, Place, Result};
 
-const TOP: &[&str] = &["version", "models", "seeds", "sources", "macros", "tests", "data_tests", "exposures", "groups"];
+const TOP: &[&str] = &["version", "models", "seeds", "snapshots", "sources", "macros", "tests", "data_tests", "exposures", "groups"];
 const TOP_UNSUPPORTED: &[&str] =
-    &["analyses", "anchors", "functions", "metrics", "saved_queries", "semantic_models", "snapshots", "unit_tests"];
+    &["analyses", "anchors", "functions", "metrics", "saved_queries", "semantic_models", "unit_tests"];
 const NODE: &[&str] =
     &["name", "description", "columns", "config", "tests", "data_tests", "tags", "meta", "group", "access"];
 const NODE_UNSUPPORTED: &[&str] = &[
@@ -116,10 +116,14 @@ pub enum Period {
     Day,
 }
 
-/// What YAML says about a model, a seed or a singular test.
+/// What YAML says about a model, a seed, a snapshot or a singular test.
 #[derive(Debug)]
 pub struct Described {
     pub place: Place,
+    /// The folders that the file lies in.
+    pub folders: Vec<String>,
+    /// What a snapshot that has no SQL is of, as in `ref('orders')`.
+    pub relation: Option<String>,
     pub description: String,
     pub layer: Layer,
     pub columns: Vec<ColumnDoc>,
@@ -162,6 +166,7 @@ pub struct TestEntry {
 pub struct Properties {
     pub models: BTreeMap<String, Described>,
     pub seeds: BTreeMap<String, Described>,
+    pub snapshots: BTreeMap<String, Described>,
     pub tests: BTreeMap<String, Described>,
     pub macros: BTreeMap<String, MacroDoc>,
     pub sources: Vec<SourceTable>,
@@ -179,6 +184,9 @@ impl Properties {
         }
         for at in top.list("seeds")? {
             add(&mut self.seeds, "seed", &at, Reader { file, resource: Resource::Seed })?;
+        }
+        for at in top.list("snapshots")? {
+            add(&mut self.snapshots, "snapshot", &at, Reader { file, resource: Resource::Snapshot })?;
         }
         for at in top.list("tests")?.into_iter().chain(top.list("data_tests")?) {
             at.only(&["name", "description", "config"], &[])?;
@@ -264,8 +272,10 @@ fn setting<'a>(at: &At<'a>, key: &str) -> Option<At<'a>> {
 }
 
 fn add(known: &mut BTreeMap<String, Described>, what: &str, at: &At<'_>, reader: Reader<'_>) -> Result<()> {
-    if reader.resource != Resource::Test {
-        at.only(NODE, NODE_UNSUPPORTED)?;
+    match reader.resource {
+        Resource::Test => {}
+        Resource::Snapshot => at.only(&[NODE, &["relation"]].concat(), NODE_UNSUPPORTED)?,
+        _ => at.only(NODE, NODE_UNSUPPORTED)?,
     }
     let name = at.required_text("name")?;
     if let Some(other) = known.get(name) {
@@ -299,6 +309,8 @@ impl Reader<'_> {
         }
         Ok(Described {
             place: at.place(),
+            folders: self.file.folders.clone(),
+            relation: at.optional_text("relation")?,
             description: at.optional_text("description")?.unwrap_or_default(),
             layer: self.layer(at)?,
             columns,

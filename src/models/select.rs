@@ -32,7 +32,7 @@ const UNSUPPORTED_METHODS: [&str; 14] = [
     "unit_test",
     "version",
 ];
-const RESOURCE_TYPES: [&str; 4] = ["model", "seed", "source", "test"];
+const RESOURCE_TYPES: [&str; 5] = ["model", "seed", "snapshot", "source", "test"];
 
 /// `@?(\d*\+)?(method[.arg]:)?value(\+\d*)?`
 #[derive(Debug, PartialEq, Eq)]

@@ -143,7 +143,7 @@ pub fn removal(file: &Add, data_change: bool) -> Remove {
     }
 }
 
-fn start() -> DateTime<Utc> {
+pub fn start() -> DateTime<Utc> {
     "2026-03-01T00:00:00Z".parse().unwrap()
 }
 

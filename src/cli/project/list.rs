@@ -40,6 +40,7 @@ enum Output {
 enum ResourceType {
     Model,
     Seed,
+    Snapshot,
     Source,
     Test,
     All,
@@ -50,6 +51,7 @@ impl ResourceType {
         match self {
             ResourceType::Model => node.kind == NodeKind::Model,
             ResourceType::Seed => node.kind == NodeKind::Seed,
+            ResourceType::Snapshot => node.kind == NodeKind::Snapshot,
             ResourceType::Test => node.kind == NodeKind::Test,
             ResourceType::Source => false,
             ResourceType::All => true,
@@ -121,9 +123,10 @@ pub fn parse(world: &World, arguments: &ParseArguments) -> Result<()> {
 fn counted(project: &Project) -> String {
     let of = |kind: NodeKind| project.nodes.values().filter(|n| n.kind == kind).count();
     format!(
-        "{} models, {} seeds, {} tests, {} sources",
+        "{} models, {} seeds, {} snapshots, {} tests, {} sources",
         of(NodeKind::Model),
         of(NodeKind::Seed),
+        of(NodeKind::Snapshot),
         of(NodeKind::Test),
         project.sources.len()
     )

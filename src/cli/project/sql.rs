@@ -38,12 +38,12 @@ pub struct ShowArguments {
 /// The chosen nodes that have SQL.
 fn with_sql<'p>(project: &'p Project, chosen: &Chosen, tests: bool) -> Result<Vec<&'p Node>> {
     let selected = project.select(&chosen.select, &chosen.exclude)?;
-    let wanted = |n: &&Node| has_sql(n) && (tests || n.kind != NodeKind::Test);
+    let wanted = |n: &&Node| has_sql(n) && (tests || n.kind == NodeKind::Model);
     Ok(project.order().into_iter().filter(|n| selected.contains(&n.unique_id)).filter(wanted).collect())
 }
 
 pub fn has_sql(node: &Node) -> bool {
-    matches!(node.kind, NodeKind::Model | NodeKind::Test)
+    matches!(node.kind, NodeKind::Model | NodeKind::Snapshot | NodeKind::Test)
 }
 
 /// Writes the SQL of each node below the target folder, and prints that of a single model.

@@ -21,12 +21,14 @@ impl Loader {
         let trees = [
             (&self.file.models, "model"),
             (&self.file.seeds, "seed"),
+            (&self.file.snapshots, "snapshot"),
             (&self.file.sources, "source"),
             (&self.file.tests, "test"),
         ];
         let mut warnings: Vec<String> = trees.iter().flat_map(|(tree, kind)| tree.unused(of_kind(kind))).collect();
         let left = &self.properties;
-        let described = [("model", &left.models), ("seed", &left.seeds), ("test", &left.tests)];
+        let described =
+            [("model", &left.models), ("seed", &left.seeds), ("snapshot", &left.snapshots), ("test", &left.tests)];
         for (kind, entries) in described {
             let names = || of_kind(kind).filter_map(|fqn| fqn.last()).map(String::as_str);
             warnings.extend(entries.iter().map(|(name, d)| leftover(kind, name, &d.place, nearest(name, names()))));
@@ -95,7 +97,7 @@ impl Loader {
         let rendered = match generic {
             Some(generic) => checks::sql(&self.jinja, &self.macros, &scope, generic)
                 .map_err(|e| at_entry(e, &node.name, &generic.place)),
-            None => self.jinja.render(&node.path, &scope),
+            None => self.jinja.render(&node.template(), &scope),
         };
         match rendered {
             Err(error) => error,

@@ -9,18 +9,18 @@ use crate::error::{Error, Result};
 use crate::models::config::{self, Layer, NodeConfig, TestConfig};
 use crate::models::files::{self, Found};
 use crate::models::graph::Dependency;
-use crate::models::node::{Node, NodeKind, Test};
+use crate::models::node::{self, Node, NodeKind, Test};
 use crate::models::properties::Described;
 use crate::models::relation::Relation;
 use crate::models::scope::{Phase, Scope, Subject};
 
 /// What is known of a file that becomes a node.
-struct Origin<'a> {
-    kind: NodeKind,
-    found: &'a Found,
-    fqn: Vec<String>,
-    text: String,
-    described: Option<Described>,
+pub(super) struct Origin<'a> {
+    pub(super) kind: NodeKind,
+    pub(super) found: &'a Found,
+    pub(super) fqn: Vec<String>,
+    pub(super) text: String,
+    pub(super) described: Option<Described>,
 }
 
 impl Loader {
@@ -49,18 +49,21 @@ impl Loader {
         Ok(())
     }
 
-    /// A model or a singular test: a template whose file may configure itself.
-    fn read_template(&mut self, origin: Origin<'_>, mut layer: Layer) -> Result<()> {
-        let path = origin.found.path.clone();
-        self.jinja.add_text(&path, &origin.text);
-        self.jinja.add_template(&path, &origin.text)?;
+    /// A model, a snapshot or a singular test: a template that may configure itself.
+    pub(super) fn read_template(&mut self, origin: Origin<'_>, mut layer: Layer) -> Result<()> {
+        let template = node::template(origin.kind, &origin.found.path, &origin.found.stem);
+        // The file of a snapshot may hold more than that.
+        if origin.kind != NodeKind::Snapshot {
+            self.jinja.add_text(&origin.found.path, &origin.text);
+        }
+        self.jinja.add_template(&template, &origin.text)?;
         let described = origin.described.as_ref();
         config::merge(&mut layer, described.map(|d| d.layer.clone()).unwrap_or_default());
         let scope = self.scope(&origin, &layer);
-        self.jinja.render(&path, &scope)?;
+        self.jinja.render(&template, &scope)?;
         let collected = scope.take_collected();
         config::merge(&mut layer, collected.config);
-        let macros = self.macros.used_by(&self.jinja, &path, &self.shared.project);
+        let macros = self.macros.used_by(&self.jinja, &template, &self.shared.project);
         self.add(origin, layer, collected.depends_on, macros)
     }
 
@@ -132,7 +135,7 @@ impl Loader {
             name,
             fqn: origin.fqn,
             path,
-            line: 1,
+            line: first_line(&origin.text),
             raw: origin.text,
             config,
             depends_on: Vec::new(),
@@ -167,10 +170,14 @@ impl Loader {
             }
             Ok(name)
         };
+        // dbt takes the older name of a snapshot's schema as it is.
+        if let Some(schema) = config::text(layer, "target_schema") {
+            return Ok(Relation { schema, name: call("generate_alias_name", "alias")? });
+        }
         Ok(Relation { schema: call("generate_schema_name", "schema")?, name: call("generate_alias_name", "alias")? })
     }
 
-    /// Models and seeds share one space of names and one of tables; tests have a space of names.
+    /// Models, seeds and snapshots share one space of names and one of tables; tests have a space of names.
     fn refuse_twin(&mut self, origin: &Origin<'_>, relation: &Relation) -> Result<()> {
         let path = &origin.found.path;
         let is_test = origin.kind == NodeKind::Test;
@@ -184,4 +191,10 @@ impl Loader {
         let error = Error::input(twice).at(config_place(path, &origin.text));
         Err(error.hint(format!("the other one is {other}; rename one of them")))
     }
+}
+
+/// Where the first word stands.
+fn first_line(text: &str) -> usize {
+    let blank = text.len() - text.trim_start().len();
+    1 + text.bytes().take(blank).filter(|b| *b == b'\n').count()
 }
