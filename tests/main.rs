@@ -28,5 +28,6 @@ mod strategies;
 mod surface;
 mod topics;
 mod trouble;
+mod unit_tests;
 mod verbs;
 mod world;

@@ -153,6 +153,11 @@ fn a_new_project_builds_as_it_is() {
     world.fails(&["init", "../up"], 2, &["cannot be the name"]);
     let said = world.ok(&["debug", "--project-dir", "shop"]).out;
     assert!(said.contains("project   shop") && said.contains("all is well"), "{said}");
-    assert!(world.ok(&["parse", "--project-dir", "shop"]).out.contains("1 models, 1 seeds, 0 snapshots, 2 tests"));
+    assert!(
+        world
+            .ok(&["parse", "--project-dir", "shop"])
+            .out
+            .contains("1 models, 1 seeds, 0 snapshots, 2 tests, 0 unit tests")
+    );
     assert!(world.ok(&["deps", "--project-dir", "shop"]).out.contains("no packages"));
 }

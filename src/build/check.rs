@@ -36,7 +36,7 @@ pub fn last_at<'p>(project: &'p Project, order: &[&Node], node: &Node, selected:
     project
         .nodes
         .values()
-        .filter(|t| t.kind == NodeKind::Test && selected.contains(&t.unique_id))
+        .filter(|t| t.kind.is_test() && selected.contains(&t.unique_id))
         .filter(|t| {
             let last = t.depends_on.iter().filter(|d| project.nodes.contains_key(*d)).max_by_key(|d| place(d));
             last.is_some_and(|last| *last == node.unique_id)
@@ -59,7 +59,7 @@ impl Build<'_> {
                 .project
                 .nodes
                 .values()
-                .filter(|n| n.kind != NodeKind::Test && n.depends_on.iter().any(|d| test.depends_on.contains(d)))
+                .filter(|n| !n.kind.is_test() && n.depends_on.iter().any(|d| test.depends_on.contains(d)))
                 .map(|n| n.unique_id.clone())
                 .collect();
             for reader in readers {
@@ -74,8 +74,11 @@ impl Build<'_> {
         if !self.options.tests_alone() {
             return Ok(());
         }
+        let (units, tests): (Vec<&Node>, Vec<&Node>) = tests.iter().partition(|t| t.kind == NodeKind::UnitTest);
+        // Rows that are made up need no table.
+        self.run_unit_tests(&units).await?;
         match self.broken.get(&node.unique_id).cloned() {
-            None => self.run_tests(tests).await.map(|_| ()),
+            None => self.run_tests(&tests).await.map(|_| ()),
             Some(reason) => {
                 let failed = Status::Error(Kind::Failed);
                 self.results.extend(tests.iter().map(|test| NodeResult::of(test, failed, &reason)));

@@ -18,6 +18,7 @@ mod report;
 mod seed;
 mod snapshot;
 mod strategy;
+mod unit;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -38,7 +39,7 @@ use crate::engine::{self, Engine};
 use crate::error::{Error, Place, Result, nearest};
 use crate::lake::lease::Lease;
 use crate::lake::{Lake, TableName, lease};
-use crate::models::{Compiled, Materialized, Node, NodeKind, Project, RunContext};
+use crate::models::{Compiled, Materialized, Node, NodeKind, Overrides, Project, RunContext};
 use inputs::Input;
 
 /// How long the store may stay silent about a commit.
@@ -60,7 +61,7 @@ pub struct Options {
 
 impl Options {
     fn tests_alone(&self) -> bool {
-        self.kinds == Some(&[NodeKind::Test])
+        self.kinds.is_some_and(|kinds| kinds.iter().all(|kind| kind.is_test()))
     }
 }
 
@@ -138,7 +139,7 @@ fn asked_for(project: &Project, options: &Options) -> Result<BTreeSet<String>> {
     let mut select = options.select.clone();
     if let Some(layer) = &options.layer {
         let schemas: BTreeSet<&str> =
-            project.nodes.values().filter(|n| n.kind != NodeKind::Test).map(|n| n.config.schema.as_str()).collect();
+            project.nodes.values().filter(|n| !n.kind.is_test()).map(|n| n.config.schema.as_str()).collect();
         if !schemas.contains(layer.as_str()) {
             let error = Error::input(format!("--layer: no model is built into `{layer}`"));
             return Err(match nearest(layer, schemas.iter().copied()) {
@@ -148,13 +149,13 @@ fn asked_for(project: &Project, options: &Options) -> Result<BTreeSet<String>> {
                 }
             });
         }
-        let layer_models = project.nodes.values().filter(|n| n.kind != NodeKind::Test && n.config.schema == *layer);
+        let layer_models = project.nodes.values().filter(|n| !n.kind.is_test() && n.config.schema == *layer);
         select.extend(layer_models.map(|n| format!("+{}", n.name)));
     }
     let mut chosen = project.select(&select, &options.exclude)?;
     // A layer stands on the layers above it, so their tests are part of it as well.
     if options.layer.is_some() {
-        let tests = project.nodes.values().filter(|n| n.kind == NodeKind::Test);
+        let tests = project.nodes.values().filter(|n| n.kind.is_test());
         let covered =
             tests.filter(|t| t.depends_on.iter().all(|d| chosen.contains(d) || project.sources.contains_key(d)));
         chosen.extend(covered.map(|t| t.unique_id.clone()).collect::<Vec<_>>());
@@ -180,6 +181,8 @@ pub(crate) struct Build<'a> {
     versions: BTreeMap<TableName, u64>,
     views: BTreeMap<TableName, String>,
     held_back: BTreeSet<TableName>,
+    /// What a unit test puts in the place of the project's own.
+    overrides: Option<Arc<Overrides>>,
     /// What keeps other builds away; a preview needs none.
     lease: Option<&'a Lease>,
     /// A commit is under way, which a stop waits for.
@@ -236,6 +239,7 @@ impl<'a> Build<'a> {
             versions: BTreeMap::new(),
             views: BTreeMap::new(),
             held_back: BTreeSet::new(),
+            overrides: None,
             lease: None,
             publishing: Arc::default(),
             interrupted: false,
@@ -265,7 +269,7 @@ impl<'a> Build<'a> {
             self.source_test(test).await?;
             self.results.last().into_iter().for_each(&mut *done);
         }
-        for node in order.iter().filter(|n| n.kind != NodeKind::Test) {
+        for node in order.iter().filter(|n| !n.kind.is_test()) {
             let tests = check::last_at(self.project, &order, node, selected);
             let before = self.results.len();
             if !selected.contains(&node.unique_id) {
@@ -314,7 +318,7 @@ impl<'a> Build<'a> {
 
     /// Nodes that were not built yet will not be.
     fn skip_rest(&mut self, order: &[&Node], selected: &BTreeSet<String>, reason: &str) {
-        for rest in order.iter().filter(|n| n.kind != NodeKind::Test && selected.contains(&n.unique_id)) {
+        for rest in order.iter().filter(|n| !n.kind.is_test() && selected.contains(&n.unique_id)) {
             if !self.results.iter().any(|r| r.unique_id == rest.unique_id) {
                 self.broken.insert(rest.unique_id.clone(), reason.to_owned());
             }
@@ -354,8 +358,12 @@ impl<'a> Build<'a> {
 
     /// The SQL for a table that is there and is added to, or for all of its rows.
     fn compile_as(&self, node: &Node, is_incremental: bool) -> Result<Compiled> {
-        let run =
-            RunContext { is_incremental, invocation_id: self.id.to_string(), full_refresh: self.options.full_refresh };
+        let run = RunContext {
+            is_incremental,
+            invocation_id: self.id.to_string(),
+            full_refresh: self.options.full_refresh,
+            overrides: self.overrides.clone(),
+        };
         self.project.compile(&node.unique_id, &run)
     }
 

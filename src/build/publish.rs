@@ -51,7 +51,10 @@ impl Build<'_> {
         let outcome = match (self.broken.get(&node.unique_id), broken) {
             (Some(reason), _) => Ok(Built::skipped(reason.clone())),
             (None, Some((parent, _))) => Ok(Built::skipped(format!("{} was not built", self.short(parent)))),
-            (None, None) => self.build_node(node, tests).await,
+            (None, None) => {
+                let (units, tests): (Vec<&Node>, Vec<&Node>) = tests.iter().partition(|t| t.kind == NodeKind::UnitTest);
+                self.build_node(node, &units, &tests).await
+            }
         };
         let built = match outcome {
             Ok(built) => built,
@@ -86,8 +89,15 @@ impl Build<'_> {
         self.project.nodes.get(unique_id).map_or_else(|| unique_id.to_owned(), |n| n.name.clone())
     }
 
-    async fn build_node(&mut self, node: &Node, tests: &[&Node]) -> Result<Built> {
+    async fn build_node(&mut self, node: &Node, units: &[&Node], tests: &[&Node]) -> Result<Built> {
         let compiled = self.compile(node)?;
+        let makes_table = !matches!(node.config.materialized, Materialized::Ephemeral | Materialized::View);
+        if !makes_table
+            && node.kind == NodeKind::Model
+            && let Some(skipped) = self.disproved(units).await?
+        {
+            return Ok(skipped);
+        }
         let sql = Some(compiled.sql.clone()).filter(|s| !s.is_empty());
         let mut built = match (node.kind, node.config.materialized) {
             (NodeKind::Model, Materialized::Ephemeral) => {
@@ -106,13 +116,28 @@ impl Build<'_> {
                     },
                 }
             }
-            _ => self.table(node, &compiled, tests).await?,
+            _ => self.table(node, &compiled, units, tests).await?,
         };
         built.compiled = sql;
         Ok(built)
     }
 
-    async fn table(&mut self, node: &Node, compiled: &Compiled, tests: &[&Node]) -> Result<Built> {
+    /// What becomes of a node whose unit tests fail: nothing.
+    async fn disproved(&mut self, units: &[&Node]) -> Result<Option<Built>> {
+        Ok(match self.run_unit_tests(units).await? {
+            0 => None,
+            1 => Some(Built::skipped("a unit test of it failed".to_owned())),
+            n => Some(Built::skipped(format!("{n} unit tests of it failed"))),
+        })
+    }
+
+    pub(super) async fn table(
+        &mut self,
+        node: &Node,
+        compiled: &Compiled,
+        units: &[&Node],
+        tests: &[&Node],
+    ) -> Result<Built> {
         let table = self.lake().table(&name_of(node))?;
         let published = table.latest().await?;
         let log = match &published {
@@ -123,7 +148,13 @@ impl Build<'_> {
             }
         };
         let plan = self.plan(node, compiled, published.as_ref(), &log).await?;
-        let tests_code = self.tests_code(tests)?;
+        let tests_code = self.tests_code(&[units, tests].concat())?;
+        // Unit tests are of the code alone: once they are passed, only other code or other tests ask for them again.
+        let marks = [code_mark(&compiled.code_hash), tests_mark(&tests_code)];
+        let proved = marks.iter().all(|mark| log.get(&mark.app_id) == Some(&mark.version));
+        if !proved && let Some(skipped) = self.disproved(units).await? {
+            return Ok(skipped);
+        }
         let (candidate, reason) = match plan {
             Plan::Fresh => {
                 let Some(published) = published else { return Err(Error::bug("fresh without a table")) };
@@ -282,7 +313,7 @@ impl Build<'_> {
         marks
     }
 
-    async fn commit(&self, table: &Table, read: Option<u64>, change: &Commit) -> Result<u64> {
+    pub(super) async fn commit(&self, table: &Table, read: Option<u64>, change: &Commit) -> Result<u64> {
         self.publishing.store(true, Ordering::Relaxed);
         self.ensure_alone().await?;
         match commit(table, read, change, PATIENCE).await? {
@@ -309,7 +340,7 @@ impl Build<'_> {
 }
 
 /// The columns that tell the rows of the node's table apart.
-fn key_of(node: &Node) -> Vec<String> {
+pub(super) fn key_of(node: &Node) -> Vec<String> {
     match &node.config.snapshot {
         Some(snapshot) => vec![snapshot.columns.scd_id.clone()],
         None => node.config.unique_key.clone(),
@@ -339,7 +370,7 @@ fn described(schema: &Schema, node: &Node) -> Schema {
 }
 
 /// What became of a node.
-struct Built {
+pub(super) struct Built {
     status: Status,
     message: String,
     rows: Option<u64>,

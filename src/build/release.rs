@@ -18,7 +18,6 @@ use crate::lake::TableName;
 use crate::lake::commit::{Commit, Outcome, commit};
 use crate::lake::log::Remove;
 use crate::lake::write::TableWriter;
-use crate::models::NodeKind;
 
 /// Releases that are kept. A reader that has one open keeps reading it until its files are vacuumed.
 const KEPT: usize = 100;
@@ -55,7 +54,7 @@ fn members(build: &Build<'_>, current: Option<&Release>) -> (BTreeMap<TableName,
         .project
         .nodes
         .values()
-        .filter(|n| n.kind != NodeKind::Test)
+        .filter(|n| !n.kind.is_test())
         .flat_map(|child| {
             let parents = child.depends_on.iter().filter_map(|d| build.project.nodes.get(d));
             parents.map(|parent| (name_of(parent), name_of(child)))

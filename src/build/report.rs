@@ -30,10 +30,10 @@ impl Status {
     /// As dbt's artifacts spell it.
     pub fn word(self, kind: NodeKind) -> &'static str {
         match (self, kind) {
-            (Status::Success | Status::Fresh, NodeKind::Test) => "pass",
+            (Status::Success | Status::Fresh, NodeKind::Test | NodeKind::UnitTest) => "pass",
             (Status::Success | Status::Fresh, _) => "success",
             (Status::Warned, _) => "warn",
-            (Status::Failed, NodeKind::Test) => "fail",
+            (Status::Failed, NodeKind::Test | NodeKind::UnitTest) => "fail",
             (Status::Failed | Status::Error(_), _) => "error",
             (Status::Skipped, _) => "skipped",
         }
@@ -61,7 +61,7 @@ pub struct NodeResult {
 impl NodeResult {
     pub fn of(node: &Node, status: Status, message: &str) -> NodeResult {
         let relation = match node.kind {
-            NodeKind::Test => String::new(),
+            NodeKind::Test | NodeKind::UnitTest => String::new(),
             _ => super::name_of(node).to_string(),
         };
         NodeResult {
@@ -122,7 +122,7 @@ impl Summary {
 
     pub fn changed_nothing(&self) -> bool {
         // Views and ephemeral models are looked at, not made.
-        let made = |r: &&NodeResult| r.kind != NodeKind::Test && !["view", "ephemeral"].contains(&r.how);
+        let made = |r: &&NodeResult| !r.kind.is_test() && !["view", "ephemeral"].contains(&r.how);
         self.results.iter().filter(made).all(|r| r.status == Status::Fresh)
     }
 }

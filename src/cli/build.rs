@@ -62,7 +62,7 @@ impl Verb {
             Verb::Run => Some(&[NodeKind::Model]),
             Verb::Seed => Some(&[NodeKind::Seed]),
             Verb::Snapshot => Some(&[NodeKind::Snapshot]),
-            Verb::Test => Some(&[NodeKind::Test]),
+            Verb::Test => Some(&[NodeKind::Test, NodeKind::UnitTest]),
         }
     }
 }
@@ -125,7 +125,7 @@ pub async fn execute(
 
 fn report(result: &NodeResult, quiet: bool) {
     let quietly = matches!(result.status, Status::Success | Status::Fresh);
-    let test = result.kind == NodeKind::Test;
+    let test = result.kind.is_test();
     // That a test of a skipped model is skipped says nothing that the model's own line does not.
     if (quietly && (quiet || test)) || (test && result.status == Status::Skipped) {
         return;
@@ -150,9 +150,9 @@ fn report(result: &NodeResult, quiet: bool) {
 }
 
 pub fn closing(summary: &Summary) -> String {
-    let nodes = |status: Status| summary.count(|r| r.kind != NodeKind::Test && r.status == status);
+    let nodes = |status: Status| summary.count(|r| !r.kind.is_test() && r.status == status);
     let (built, fresh) = (nodes(Status::Success), nodes(Status::Fresh));
-    let tests = summary.count(|r| r.kind == NodeKind::Test && r.status != Status::Skipped);
+    let tests = summary.count(|r| r.kind.is_test() && r.status != Status::Skipped);
     let warned = summary.count(|r| r.status == Status::Warned);
     let failed = summary.count(|r| r.status.is_failure());
     let skipped = summary.count(|r| r.status == Status::Skipped);
@@ -162,7 +162,7 @@ pub fn closing(summary: &Summary) -> String {
         Some(r) => format!("release {} stands", r.id),
         None => "no release: medallion build tests and releases".to_owned(),
     };
-    let mut said = if summary.results.iter().all(|r| r.kind == NodeKind::Test) {
+    let mut said = if summary.results.iter().all(|r| r.kind.is_test()) {
         format!("{tests} tests: {} passed, {warned} warnings, {failed} failed; {seconds:.1} s", tests - warned - failed)
     } else if summary.changed_nothing() && failed == 0 && skipped == 0 {
         format!("nothing changed: {fresh} tables are up to date; {release}; {seconds:.1} s")

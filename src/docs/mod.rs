@@ -18,7 +18,7 @@ use crate::engine::{Engine, release};
 use crate::error::Result;
 use crate::lake::TableName;
 use crate::models::artifact::{self, Invocation};
-use crate::models::{self, Materialized, NodeKind, Project};
+use crate::models::{self, Materialized, Project};
 
 pub const CATALOG: &str = "catalog.json";
 pub const COLUMN_LINEAGE: &str = "column_lineage.json";
@@ -59,7 +59,7 @@ pub async fn generate(
 /// By table or view, the unique id of the node or source that it belongs to.
 fn relations(project: &Project) -> BTreeMap<TableName, &str> {
     let nodes = project.nodes.values();
-    let nodes = nodes.filter(|n| n.kind != NodeKind::Test && n.config.materialized != Materialized::Ephemeral);
+    let nodes = nodes.filter(|n| !n.kind.is_test() && n.config.materialized != Materialized::Ephemeral);
     let nodes = nodes.map(|n| (TableName::new(&*n.config.schema, &*n.config.alias), n.unique_id.as_str()));
     let sources = project.sources.values();
     let sources = sources.map(|s| (TableName::new(&*s.schema, &*s.identifier), s.unique_id.as_str()));

@@ -55,6 +55,17 @@ impl Engine {
         Ok(Engine { lake: lake.clone(), runtime, threads, now, key })
     }
 
+    /// The same engine over another lake, within the same memory.
+    pub fn over(&self, lake: &Lake) -> Result<Engine> {
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(self.runtime.memory_pool.clone())
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::OsTmpDirectory))
+            .build_arc()
+            .map_err(|e| Error::outside("the query engine cannot start").because(e))?;
+        runtime.register_object_store(&lake.store_url(), lake.store().clone());
+        Ok(Engine { lake: lake.clone(), runtime, threads: self.threads, now: self.now, key: self.key.clone() })
+    }
+
     /// A session over `catalog`. Unqualified names mean Gold, which is what people ask for.
     pub fn session(&self, catalog: Arc<Catalog>) -> SessionContext {
         let mut config = SessionConfig::new()

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use futures::{StreamExt, TryStreamExt};
+use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -79,6 +80,13 @@ impl Lake {
         let prefix = Path::from_url_path(url.path())
             .map_err(|e| Error::input(format!("`{url}` is not a place for a lake")).because(e))?;
         Ok(Lake { url, prefix, store })
+    }
+
+    /// A lake that is gone with whoever made it.
+    pub fn in_memory() -> Result<Lake> {
+        let url = format!("memory://{}/", uuid::Uuid::new_v4().simple());
+        let url = Url::parse(&url).map_err(|e| Error::bug(format!("the address {url}")).because(e))?;
+        Lake::with_store(url, Arc::new(InMemory::new()))
     }
 
     /// The address as a user would write it.

@@ -27,6 +27,11 @@ pub struct Compiled {
 }
 
 impl Compiled {
+    /// SQL that no file holds.
+    pub fn of_text(sql: String) -> Compiled {
+        Compiled { raw: sql.clone(), sql, code_hash: String::new() }
+    }
+
     /// An error in the SQL, told where the user wrote what it is about.
     pub fn told_at_source(&self, error: Error, node: &Node) -> Error {
         let Some(generic) = node.test.as_ref().and_then(|test| test.generic.as_ref()) else {
@@ -66,6 +71,10 @@ impl Project {
             }
         })?;
         let mut hasher = Sha256::new();
+        if let Some(unit) = &node.unit {
+            hasher.update(format!("{unit:?}"));
+            return Ok(Compiled { sql: String::new(), code_hash: hex(hasher), raw: String::new() });
+        }
         hasher.update(node.config.meaning().to_string());
         if node.kind == NodeKind::Seed {
             let path = self.root.join(&node.path);
@@ -88,7 +97,8 @@ impl Project {
     fn sql(&self, node: &Node, run: &RunContext, run_started_at: DateTime<Utc>) -> Result<String> {
         let mut queries = BTreeMap::new();
         for parent in node.depends_on.iter().filter_map(|id| self.nodes.get(id)) {
-            if parent.kind == NodeKind::Model && parent.config.materialized == Materialized::Ephemeral {
+            let given = run.overrides.as_ref().is_some_and(|o| o.given.contains(&parent.unique_id));
+            if parent.kind == NodeKind::Model && parent.config.materialized == Materialized::Ephemeral && !given {
                 let whole = RunContext { is_incremental: false, ..run.clone() };
                 queries.insert(parent.unique_id.clone(), self.sql(parent, &whole, run_started_at)?);
             }

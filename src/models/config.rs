@@ -22,6 +22,7 @@ pub enum Resource {
     Snapshot,
     Source,
     Test,
+    UnitTest,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,7 +237,7 @@ fn keys(resource: Resource) -> &'static [(&'static str, Shape)] {
         Resource::Model => MODEL,
         Resource::Seed => SEED,
         Resource::Snapshot => SNAPSHOT,
-        Resource::Source => SOURCE,
+        Resource::Source | Resource::UnitTest => SOURCE,
         Resource::Test => TEST,
     }
 }
@@ -368,6 +369,7 @@ impl NodeConfig {
             Resource::Snapshot => "snapshot",
             Resource::Source => "source",
             Resource::Test => "test",
+            Resource::UnitTest => "unit",
         };
         given.retain(|_, value| !value.is_null());
         given.entry("materialized").or_insert_with(|| standard.into());

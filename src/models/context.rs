@@ -164,13 +164,13 @@ impl Object for Var {
             return Err(Problem::unsupported(format!("`var.{method}`")).into());
         }
         let (name,): (&str,) = from_args(arguments)?;
-        Ok(Value::from(Scope::of(state)?.shared.vars.contains_key(name)))
+        Ok(Value::from(Scope::of(state)?.var(name).is_some()))
     }
 }
 
 fn var(scope: &Scope, name: &Value, rest: &[Value]) -> Result<Value, Error> {
     let name = text("var", name)?;
-    match (scope.shared.vars.get(name), default_of(rest)?) {
+    match (scope.var(name), default_of(rest)?) {
         (Some(value), _) => Ok(values::from_json(value)),
         (None, Some(default)) => Ok(default),
         (None, None) => {
@@ -193,7 +193,10 @@ fn is_secret(name: &str) -> bool {
             .any(|p| name.starts_with(p))
 }
 
-fn env_var(name: &str, rest: Rest<Value>) -> Result<Value, Error> {
+fn env_var(state: &State, name: &str, rest: Rest<Value>) -> Result<Value, Error> {
+    if let Some(value) = Scope::of(state)?.env_var(name) {
+        return Ok(Value::from(value));
+    }
     if is_secret(name) {
         return Err(Problem::new(format!("`{name}` is a secret, which a project may not read"))
             .hint("what a template reads stands in its SQL, for everybody")

@@ -57,6 +57,10 @@ impl Index {
         self.disabled.insert(name);
     }
 
+    pub fn is_disabled(&self, name: &str) -> bool {
+        self.disabled.contains(name)
+    }
+
     pub fn relation(&self, unique_id: &str) -> Option<&Relation> {
         self.relations.get(unique_id)
     }

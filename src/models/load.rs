@@ -8,6 +8,7 @@ mod generic_tests;
 mod link;
 mod snapshots;
 mod templates;
+mod unit_tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -43,6 +44,7 @@ pub fn load(root: &Path, options: &Options) -> Result<Project> {
     loader.read_snapshots()?;
     loader.read_singular_tests()?;
     loader.read_generic_tests()?;
+    loader.read_unit_tests()?;
     loader.read_exposures()?;
     loader.warn_of_leftovers();
     loader.link()
@@ -62,6 +64,7 @@ struct Loader {
     shared: Arc<Shared>,
     properties: Properties,
     drafts: Vec<Draft>,
+    units: Vec<unit_tests::UnitDraft>,
     sources: BTreeMap<String, Source>,
     exposures: Vec<Exposure>,
     disabled: Vec<Node>,
@@ -140,6 +143,7 @@ impl Loader {
             shared: Arc::new(shared),
             properties: Properties::default(),
             drafts: Vec::new(),
+            units: Vec::new(),
             sources: BTreeMap::new(),
             exposures: Vec::new(),
             disabled: Vec::new(),

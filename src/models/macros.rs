@@ -216,6 +216,9 @@ fn function(name: &str, template: &str) -> Value {
     let (name, template) = (name.to_owned(), template.to_owned());
     Value::from_function(move |state: &State, arguments: Rest<Value>| -> Result<Value, Error> {
         let scope = Scope::of(state)?;
+        if let Some(value) = scope.overridden(&name) {
+            return Ok(value);
+        }
         let arguments = with_caller(state, &name, arguments.0)?;
         call(state.env(), &scope, &template, &name, &arguments)
     })

@@ -4,6 +4,7 @@
 //! A reader finds every key that dbt writes for a resource of its kind, also where there is nothing to say.
 
 mod entries;
+mod unit_tests;
 
 use std::collections::BTreeMap;
 
@@ -22,13 +23,15 @@ impl Project {
         let of = |nodes: &mut dyn Iterator<Item = &Node>| -> Map<String, Value> {
             nodes.map(|node| (node.unique_id.clone(), entries.node(node))).collect()
         };
+        let unit_tests = self.nodes.values().filter_map(|node| Some((node, node.unit.as_ref()?)));
+        let unit_tests = unit_tests.map(|(node, unit)| (node.unique_id.clone(), entries.unit_test(node, unit)));
         let sources = self.sources.values().map(|s| (s.unique_id.clone(), entries.source(s)));
         let exposures = self.exposures.values().map(|e| (e.unique_id.clone(), entries.exposure(e)));
         let groups = self.groups.values().map(|g| (g.unique_id.clone(), entries.group(g)));
         let disabled = self.disabled.iter().map(|node| (node.unique_id.clone(), json!([entries.node(node)])));
         json!({
             "metadata": self.manifest_metadata(invocation),
-            "nodes": of(&mut self.nodes.values()),
+            "nodes": of(&mut self.nodes.values().filter(|node| node.unit.is_none())),
             "sources": sources.collect::<Map<_, _>>(),
             "macros": entries.macros(),
             "docs": entries.docs(),
@@ -42,7 +45,7 @@ impl Project {
             "group_map": self.group_map(),
             "saved_queries": {},
             "semantic_models": {},
-            "unit_tests": {},
+            "unit_tests": unit_tests.collect::<Map<_, _>>(),
             "functions": {},
         })
     }

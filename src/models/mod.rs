@@ -41,6 +41,7 @@ mod select;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod unit_tests;
 mod values;
 mod yaml;
 
@@ -62,6 +63,7 @@ pub use project::{clean_targets, find_root, target_path};
 pub use properties::{Age, ColumnDoc, DocBlock, Freshness, MacroDoc, Period};
 pub use relation::Relation;
 pub use snapshot::{Deletions, MetaColumns, SnapshotConfig, VersionedBy};
+pub use unit_tests::{Overrides, Rows, UnitTest};
 
 /// What the command line adds to a project.
 #[derive(Debug, Clone, Default)]
@@ -87,6 +89,8 @@ pub struct RunContext {
     pub is_incremental: bool,
     pub invocation_id: String,
     pub full_refresh: bool,
+    /// What a unit test puts in the place of a project's own.
+    pub overrides: Option<Arc<Overrides>>,
 }
 
 /// A loaded project.
@@ -122,6 +126,18 @@ impl Project {
         self.order.iter().filter_map(|id| self.nodes.get(id)).collect()
     }
 
+    /// The tables and sources that the node's SQL reads; an ephemeral model stands for what it reads itself.
+    pub fn tables_read_by(&self, unique_id: &str) -> Vec<String> {
+        let parents = self.nodes.get(unique_id).map_or(&[][..], |node| &node.depends_on);
+        let is_ephemeral =
+            |id: &str| self.nodes.get(id).is_some_and(|n| n.config.materialized == Materialized::Ephemeral);
+        let tables = parents.iter().flat_map(|parent| match is_ephemeral(parent) {
+            true => self.tables_read_by(parent),
+            false => vec![parent.clone()],
+        });
+        tables.collect()
+    }
+
     /// Where the table of a node or a source lies.
     pub fn relation(&self, unique_id: &str) -> Option<Relation> {
         self.index.relation(unique_id).cloned()
@@ -135,7 +151,8 @@ impl Project {
     pub fn compiled_path(&self, node: &Node) -> PathBuf {
         let folder = self.compiled_folder().join(&node.path);
         match node.test.as_ref().and_then(|test| test.generic.as_ref()) {
-            // Several tests stand in one properties file.
+            // Several tests stand in one properties file, and several snapshots in one of SQL.
+            _ if node.kind == NodeKind::Snapshot => folder.join(format!("{}.sql", node.name)),
             Some(_) => folder.join(format!("{}.sql", node.name)),
             None => folder,
         }

@@ -8,6 +8,7 @@ use super::jinja;
 use super::properties::{ColumnDoc, Freshness};
 use super::relation::Relation;
 use super::scope::Subject;
+use super::unit_tests::UnitTest;
 use crate::error::Place;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +17,7 @@ pub enum NodeKind {
     Seed,
     Snapshot,
     Test,
+    UnitTest,
 }
 
 impl NodeKind {
@@ -26,7 +28,13 @@ impl NodeKind {
             NodeKind::Seed => "seed",
             NodeKind::Snapshot => "snapshot",
             NodeKind::Test => "test",
+            NodeKind::UnitTest => "unit_test",
         }
+    }
+
+    /// Whether it makes nothing, but says whether something else is right.
+    pub fn is_test(self) -> bool {
+        matches!(self, NodeKind::Test | NodeKind::UnitTest)
     }
 
     pub(super) fn resource(self) -> Resource {
@@ -35,11 +43,12 @@ impl NodeKind {
             NodeKind::Seed => Resource::Seed,
             NodeKind::Snapshot => Resource::Snapshot,
             NodeKind::Test => Resource::Test,
+            NodeKind::UnitTest => Resource::UnitTest,
         }
     }
 }
 
-/// A model, a seed, a snapshot or a data test.
+/// A model, a seed, a snapshot or a test.
 #[derive(Debug, Clone)]
 pub struct Node {
     /// As in `model.telecom.fact_calls`.
@@ -65,8 +74,10 @@ pub struct Node {
     pub columns: Vec<ColumnDoc>,
     /// The properties file that describes it.
     pub patch: Option<String>,
-    /// Present exactly if the node is a test.
+    /// Present exactly if the node is a data test.
     pub test: Option<Test>,
+    /// Present exactly if the node is a unit test.
+    pub unit: Option<UnitTest>,
 }
 
 impl Node {

@@ -14,7 +14,7 @@ use crate::error::{Error, Place, Result, nearest};
 const FILE: &str = "dbt_project.yml";
 const NAME_IT: &str = "name the folder of a dbt project with --project-dir, or work inside of it";
 
-const KNOWN: [&str; 25] = [
+const KNOWN: [&str; 26] = [
     "name",
     "version",
     "config-version",
@@ -34,6 +34,7 @@ const KNOWN: [&str; 25] = [
     "sources",
     "tests",
     "data_tests",
+    "unit_tests",
     "require-dbt-version",
     "asset-paths",
     "log-path",
@@ -51,12 +52,11 @@ const PATHS: [(&str, &str); 6] = [
     ("snapshot-paths", "snapshots"),
     ("analysis-paths", "analyses"),
 ];
-const UNSUPPORTED: [&str; 14] = [
+const UNSUPPORTED: [&str; 13] = [
     "on-run-start",
     "on-run-end",
     "dispatch",
     "quoting",
-    "unit_tests",
     "exposures",
     "metrics",
     "semantic-models",
@@ -136,6 +136,7 @@ pub struct ProjectFile {
     pub snapshots: Tree,
     pub sources: Tree,
     pub tests: Tree,
+    pub unit_tests: Tree,
     pub warnings: Vec<String>,
 }
 
@@ -177,6 +178,7 @@ impl ProjectFile {
             snapshots: tree("snapshots", Resource::Snapshot)?,
             sources: tree("sources", Resource::Source)?,
             tests: tree("data_tests", Resource::Test)?,
+            unit_tests: tree("unit_tests", Resource::UnitTest)?,
             warnings,
         })
     }

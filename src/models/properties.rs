@@ -9,12 +9,24 @@ use super::config::{self, Layer, Resource};
 use super::exposure::{self, ExposureEntry, Group};
 use super::files::Found;
 use super::problem::Problem;
+use super::unit_tests::{self, UnitEntry};
 use super::yaml::{At, Document};
 use crate::error::{Error, Place, Result};
 
-const TOP: &[&str] = &["version", "models", "seeds", "snapshots", "sources", "macros", "tests", "data_tests", "exposures", "groups"];
-const TOP_UNSUPPORTED: &[&str] =
-    &["analyses", "anchors", "functions", "metrics", "saved_queries", "semantic_models", "unit_tests"];
+const TOP: &[&str] = &[
+    "version",
+    "models",
+    "seeds",
+    "snapshots",
+    "sources",
+    "macros",
+    "tests",
+    "data_tests",
+    "unit_tests",
+    "exposures",
+    "groups",
+];
+const TOP_UNSUPPORTED: &[&str] = &["analyses", "anchors", "functions", "metrics", "saved_queries", "semantic_models"];
 const NODE: &[&str] =
     &["name", "description", "columns", "config", "tests", "data_tests", "tags", "meta", "group", "access"];
 const NODE_UNSUPPORTED: &[&str] = &[
@@ -61,9 +73,10 @@ const TABLE_UNSUPPORTED: &[&str] = &["external", "loader", "quoting", "docs"];
 /// Where a source's config may repeat what also stands beside it.
 const FRESHNESS: &[&str] = &["freshness", "loaded_at_field", "loaded_at_query"];
 
-/// Whether the texts below a key are rendered where they are used: a generic test's arguments may hold refs.
+/// Whether the texts below a key are rendered where they are used: a generic test's arguments may hold refs. The rows of
+/// a unit test are data.
 pub fn rendered_later(depth: usize, key: &str) -> bool {
-    depth > 0 && ["tests", "data_tests"].contains(&key)
+    (depth > 0 && ["tests", "data_tests"].contains(&key)) || (depth == 0 && key == "unit_tests")
 }
 
 /// The documentation of a column.
@@ -170,6 +183,7 @@ pub struct Properties {
     pub tests: BTreeMap<String, Described>,
     pub macros: BTreeMap<String, MacroDoc>,
     pub sources: Vec<SourceTable>,
+    pub unit_tests: Vec<UnitEntry>,
     pub exposures: Vec<ExposureEntry>,
     pub groups: BTreeMap<String, Group>,
 }
@@ -191,6 +205,9 @@ impl Properties {
         for at in top.list("tests")?.into_iter().chain(top.list("data_tests")?) {
             at.only(&["name", "description", "config"], &[])?;
             add(&mut self.tests, "test", &at, Reader { file, resource: Resource::Test })?;
+        }
+        for at in top.list("unit_tests")? {
+            self.unit_tests.push(unit_tests::read(&at, file)?);
         }
         for at in top.list("macros")? {
             at.only(&["name", "description", "arguments"], &["config", "docs", "meta"])?;

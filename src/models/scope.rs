@@ -19,6 +19,7 @@ use super::moment::Moment;
 use super::problem::Problem;
 use super::profile::Target;
 use super::relation::{Named, Relation};
+use super::unit_tests::Overrides;
 
 /// The variables of every scope.
 pub const VARIABLES: &[&str] =
@@ -182,6 +183,23 @@ impl Scope {
         }
     }
 
+    fn overrides(&self) -> Option<&Overrides> {
+        self.run()?.overrides.as_deref()
+    }
+
+    /// What a unit test has the macro give.
+    pub fn overridden(&self, name: &str) -> Option<Value> {
+        Some(Value::from_serialize(self.overrides()?.macros.get(name)?))
+    }
+
+    pub fn var(&self, name: &str) -> Option<&Json> {
+        self.overrides().and_then(|o| o.vars.get(name)).or_else(|| self.shared.vars.get(name))
+    }
+
+    pub fn env_var(&self, name: &str) -> Option<&str> {
+        self.overrides()?.env_vars.get(name).map(String::as_str)
+    }
+
     fn full_refresh(&self) -> bool {
         self.run().map_or(self.shared.full_refresh, |run| run.full_refresh)
     }
@@ -197,6 +215,9 @@ impl Scope {
     }
 
     pub fn is_incremental(&self) -> bool {
+        if let Some(told) = self.overrides().and_then(|o| o.macros.get("is_incremental")) {
+            return told.as_bool().unwrap_or(false);
+        }
         self.run().is_some_and(|run| run.is_incremental && !run.full_refresh)
             && self.configured("materialized").is_some_and(|m| m == "incremental")
     }

@@ -14,9 +14,9 @@ use super::node::{Node, NodeKind, Source};
 use super::problem::Problem;
 use crate::error::Result;
 
-const METHODS: [&str; 9] =
-    ["config", "file", "fqn", "path", "resource_type", "source", "tag", "test_name", "test_type"];
-const UNSUPPORTED_METHODS: [&str; 14] = [
+const METHODS: [&str; 10] =
+    ["config", "file", "fqn", "path", "resource_type", "source", "tag", "test_name", "test_type", "unit_test"];
+const UNSUPPORTED_METHODS: [&str; 13] = [
     "access",
     "exposure",
     "group",
@@ -29,10 +29,10 @@ const UNSUPPORTED_METHODS: [&str; 14] = [
     "snapshot",
     "source_status",
     "state",
-    "unit_test",
     "version",
 ];
-const RESOURCE_TYPES: [&str; 5] = ["model", "seed", "snapshot", "source", "test"];
+const RESOURCE_TYPES: [&str; 6] = ["model", "seed", "snapshot", "source", "test", "unit_test"];
+const TEST_TYPES: [&str; 4] = ["data", "generic", "singular", "unit"];
 
 /// `@?(\d*\+)?(method[.arg]:)?value(\+\d*)?`
 #[derive(Debug, PartialEq, Eq)]
@@ -158,7 +158,7 @@ impl Project {
     /// A test comes along with any of the nodes that it reads.
     fn add_tests(&self, found: &mut BTreeSet<String>) {
         let children = found.iter().flat_map(|id| self.graph.next(id, Direction::Children));
-        let is_test = |id: &&str| self.nodes.get(*id).is_some_and(|n| n.kind == NodeKind::Test);
+        let is_test = |id: &&str| self.nodes.get(*id).is_some_and(|n| n.kind.is_test());
         let tests: Vec<String> = children.filter(is_test).map(str::to_owned).collect();
         found.extend(tests);
     }
@@ -190,8 +190,8 @@ impl<'a> Matcher<'a> {
         if criterion.method == "resource_type" && !RESOURCE_TYPES.contains(&criterion.value) {
             return Err(Problem::unknown("resource type", criterion.value, RESOURCE_TYPES));
         }
-        if criterion.method == "test_type" && !["generic", "singular"].contains(&criterion.value) {
-            return Err(Problem::unknown("test type", criterion.value, ["generic", "singular"]));
+        if criterion.method == "test_type" && !TEST_TYPES.contains(&criterion.value) {
+            return Err(Problem::unknown("test type", criterion.value, TEST_TYPES));
         }
         let pattern = glob(criterion.value)
             .map_err(|_| Problem::new(format!("`{}` is not a pattern that can be matched", criterion.value)))?;
@@ -212,7 +212,12 @@ impl<'a> Matcher<'a> {
             "resource_type" => self.criterion.value == node.kind.as_str(),
             "config" => self.config(&Value::Object(node.config.given.clone())),
             "test_name" => generic.is_some_and(|g| self.is(&g.name)),
-            "test_type" => node.kind == NodeKind::Test && (self.criterion.value == "generic") == generic.is_some(),
+            "test_type" => match self.criterion.value {
+                "unit" => node.kind == NodeKind::UnitTest,
+                "data" => node.kind == NodeKind::Test,
+                value => node.kind == NodeKind::Test && (value == "generic") == generic.is_some(),
+            },
+            "unit_test" => node.kind == NodeKind::UnitTest && self.is(&node.name),
             _ => false,
         }
     }

@@ -43,6 +43,8 @@ enum ResourceType {
     Snapshot,
     Source,
     Test,
+    #[value(name = "unit_test")]
+    UnitTest,
     All,
 }
 
@@ -53,6 +55,7 @@ impl ResourceType {
             ResourceType::Seed => node.kind == NodeKind::Seed,
             ResourceType::Snapshot => node.kind == NodeKind::Snapshot,
             ResourceType::Test => node.kind == NodeKind::Test,
+            ResourceType::UnitTest => node.kind == NodeKind::UnitTest,
             ResourceType::Source => false,
             ResourceType::All => true,
         }
@@ -123,11 +126,12 @@ pub fn parse(world: &World, arguments: &ParseArguments) -> Result<()> {
 fn counted(project: &Project) -> String {
     let of = |kind: NodeKind| project.nodes.values().filter(|n| n.kind == kind).count();
     format!(
-        "{} models, {} seeds, {} snapshots, {} tests, {} sources",
+        "{} models, {} seeds, {} snapshots, {} tests, {} unit tests, {} sources",
         of(NodeKind::Model),
         of(NodeKind::Seed),
         of(NodeKind::Snapshot),
         of(NodeKind::Test),
+        of(NodeKind::UnitTest),
         project.sources.len()
     )
 }

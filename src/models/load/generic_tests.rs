@@ -97,6 +97,7 @@ impl Loader {
             columns: Vec::new(),
             patch: None,
             test: Some(Test { config, attached_node: Some(tested.unique_id), generic: Some(generic) }),
+            unit: None,
             name,
         };
         self.drafts.push(Draft { node, names: scope.take_collected().depends_on });

@@ -8,6 +8,7 @@ use super::{Draft, Loader, config_place};
 use crate::error::{Error, Place, Result, nearest};
 use crate::models::Project;
 use crate::models::checks;
+use crate::models::config::Materialized;
 use crate::models::graph::{Dependency, Graph, Index};
 use crate::models::node::Node;
 use crate::models::problem::Problem;
@@ -24,6 +25,7 @@ impl Loader {
             (&self.file.snapshots, "snapshot"),
             (&self.file.sources, "source"),
             (&self.file.tests, "test"),
+            (&self.file.unit_tests, "unit_test"),
         ];
         let mut warnings: Vec<String> = trees.iter().flat_map(|(tree, kind)| tree.unused(of_kind(kind))).collect();
         let left = &self.properties;
@@ -58,6 +60,13 @@ impl Loader {
             node.names = names;
             graph.add(&node.unique_id, &node.depends_on);
             nodes.insert(node.unique_id.clone(), node);
+        }
+        for unit in std::mem::take(&mut self.units) {
+            let Some(node) = nodes.get_mut(&unit.unique_id) else { continue };
+            let (id, given) = (node.unique_id.clone(), unit.link(&index, node)?);
+            if let Some(node) = nodes.get(&id) {
+                check_given(node, given, &nodes)?;
+            }
         }
         let groups = std::mem::take(&mut self.properties.groups);
         super::exposures::ensure_access(&nodes, &groups)?;
@@ -125,6 +134,39 @@ fn check_inputs(node: &Node, names: &[Dependency]) -> Result<()> {
                 problem.hint(format!("it reads {}; a source is spelled source.table", spelled.join(", ")))
             };
             Err(problem.at(config_place(&node.path, &node.raw)))
+        }
+    }
+}
+
+/// A unit test gives rows to whatever its model reads, and to nothing else.
+fn check_given(node: &Node, given: Vec<(String, Place)>, nodes: &BTreeMap<String, Node>) -> Result<()> {
+    let Some(unit) = &node.unit else { return Ok(()) };
+    let reads = |id: &str| nodes.get(id).map_or(&[][..], |n| &n.depends_on);
+    // What an ephemeral model reads stands in the queries of its readers.
+    let (mut read, mut next) = (BTreeSet::new(), vec![unit.model.as_str()]);
+    while let Some(id) = next.pop() {
+        for parent in reads(id).iter().filter(|parent| read.insert(parent.as_str())) {
+            let is_ephemeral = |n: &Node| n.config.materialized == Materialized::Ephemeral;
+            if nodes.get(parent).is_some_and(is_ephemeral) && !unit.overrides.given.contains(parent) {
+                next.push(parent);
+            }
+        }
+    }
+    let spelled =
+        |id: &str| id.split_once('.').map_or(id, |(_, rest)| rest.split_once('.').map_or(rest, |(_, n)| n)).to_owned();
+    if let Some((input, place)) = given.into_iter().find(|(id, _)| *id != unit.model && !read.contains(id.as_str())) {
+        let known: Vec<String> = read.iter().map(|id| spelled(id)).collect();
+        let error = Error::input(format!("the model of this unit test does not read {}", spelled(&input))).at(place);
+        return Err(error.hint(format!("it reads {}", known.join(", "))));
+    }
+    let ephemeral = |id: &&str| nodes.get(*id).is_some_and(|n| n.config.materialized == Materialized::Ephemeral);
+    match read.iter().find(|id| !unit.overrides.given.contains(**id) && !ephemeral(id)) {
+        None => Ok(()),
+        Some(missing) => {
+            let place = Place { file: node.path.clone(), line: node.line, column: 1, text: None };
+            Err(Error::input(format!("the unit test `{}` gives no rows for {}", node.name, spelled(missing)))
+                .hint("`rows: []` gives an input without rows")
+                .at(place))
         }
     }
 }

@@ -38,7 +38,10 @@ impl Loader {
 
     pub(super) fn read_singular_tests(&mut self) -> Result<()> {
         let all = files::list(&self.root, &self.file.test_paths, &["sql"])?;
-        for found in all.iter().filter(|f| f.folders.first().is_none_or(|folder| folder != "generic")) {
+        for found in all
+            .iter()
+            .filter(|f| !f.folders.first().is_some_and(|folder| ["generic", "fixtures"].contains(&folder.as_str())))
+        {
             let text = files::read(&self.root, &found.path)?;
             let fqn = self.fqn(&found.folders, &[&found.stem]);
             let described = self.properties.tests.remove(&found.stem);
@@ -123,7 +126,7 @@ impl Loader {
         let described = origin.described;
         let patch = described.as_ref().map(|d| d.place.file.clone());
         let (description, columns, tests) = described.map(|d| (d.description, d.columns, d.tests)).unwrap_or_default();
-        if enabled && origin.kind != NodeKind::Test {
+        if enabled && !origin.kind.is_test() {
             let dependency = Dependency::Ref(name.clone());
             let tested = Tested { unique_id: unique_id.clone(), name: name.clone(), dependency };
             self.tests.extend(tests.into_iter().map(|test| (test, tested.clone())));
@@ -145,6 +148,7 @@ impl Loader {
             columns,
             patch,
             test,
+            unit: None,
         };
         if !enabled {
             self.index.disable(node.name.clone());

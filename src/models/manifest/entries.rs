@@ -255,7 +255,14 @@ impl<'a> Entries<'a> {
         entries.collect()
     }
 
-    fn head(&self, kind: &str, name: &str, unique_id: &str, fqn: &[String], path: &str) -> Map<String, Value> {
+    pub(super) fn head(
+        &self,
+        kind: &str,
+        name: &str,
+        unique_id: &str,
+        fqn: &[String],
+        path: &str,
+    ) -> Map<String, Value> {
         let mut entry = Map::new();
         extend(
             &mut entry,
@@ -271,7 +278,7 @@ impl<'a> Entries<'a> {
         entry
     }
 
-    fn seconds(&self) -> f64 {
+    pub(super) fn seconds(&self) -> f64 {
         self.created_at.timestamp_micros() as f64 / 1e6
     }
 
@@ -301,7 +308,7 @@ fn inside(fqn: &[String], path: &str) -> String {
     folders.iter().map(String::as_str).chain([file]).collect::<Vec<_>>().join("/")
 }
 
-fn extend(entry: &mut Map<String, Value>, with: Value) {
+pub(super) fn extend(entry: &mut Map<String, Value>, with: Value) {
     if let Value::Object(with) = with {
         entry.extend(with);
     }
@@ -362,7 +369,19 @@ fn config(node: &Node) -> Value {
     match node.kind {
         NodeKind::Model => extend(&mut config, json!({"access": "protected"})),
         NodeKind::Seed => extend(&mut config, json!({"delimiter": ",", "quote_columns": null})),
-        NodeKind::Test => {}
+        NodeKind::Snapshot => extend(
+            &mut config,
+            json!({
+                "strategy": null,
+                "target_schema": null,
+                "target_database": null,
+                "updated_at": null,
+                "check_cols": null,
+                "snapshot_meta_column_names": {},
+                "dbt_valid_to_current": null,
+            }),
+        ),
+        NodeKind::Test | NodeKind::UnitTest => {}
     }
     config.extend(node.config.given.clone());
     // One text is a list of one, here and in what dbt writes.

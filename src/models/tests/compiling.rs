@@ -40,7 +40,7 @@ fn the_hash_is_the_same_for_every_run_of_the_same_code() {
         let options = Options { run_started_at: started.parse().unwrap(), ..Options::default() };
         hash(&load(files.path(), &options).unwrap(), "model.shop.m", run)
     };
-    let later = RunContext { is_incremental: true, invocation_id: "x".to_owned(), full_refresh: false };
+    let later = RunContext { is_incremental: true, invocation_id: "x".to_owned(), ..RunContext::default() };
     assert_eq!(of("2026-01-01T00:00:00Z", &RunContext::default()), of("2026-01-02T00:00:00Z", &later));
 }
 

@@ -112,10 +112,9 @@ fn an_unknown_key_of_the_project_file_is_answered_with_the_nearest() {
 fn unsupported_keys_files_and_blocks_are_refused_by_name() {
     let file = |path: &str, text: &str| Files::new().with(path, text).error();
     says(&file("dbt_project.yml", "name: shop\non-run-end: x\n"), &["`on-run-end` is not supported yet", ":2:1"]);
-    says(&file("snapshots/s.sql", "x"), &["a snapshot is not supported yet", "snapshots/s.sql:1:1"]);
     says(&file("models/m.py", "x"), &["a model in Python is not supported yet"]);
     says(&file("packages.yml", "packages:\n  - package: x\n"), &["a package is not supported yet", "packages.yml:1:1"]);
-    says(&file("models/u.yml", "unit_tests: []\n"), &["`unit_tests` is not supported yet", "models/u.yml:1:1"]);
+    says(&file("models/u.yml", "metrics: []\n"), &["`metrics` is not supported yet", "models/u.yml:1:1"]);
 }
 
 #[test]
