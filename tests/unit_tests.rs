@@ -149,3 +149,16 @@ fn a_unit_test_that_cannot_be_right_is_refused_at_its_place() {
     let world = shop(&of_totals(&format!("{GIVEN}{expect}")).replace("model: totals", "model: total"));
     world.fails(&["parse"], 2, &["models/tests.yml:2", "did you mean `totals`?"]);
 }
+
+#[test]
+fn the_project_configures_snapshots_and_unit_tests_by_folder() {
+    let world = shop(&of_totals(&format!("{GIVEN}    expect: {{rows: []}}\n")));
+    let history =
+        "{% snapshot history %}{{ config(unique_key='id') }} select * from {{ ref('payments') }}{% endsnapshot %}";
+    world.write("project/snapshots/payments.sql", history);
+    let file = std::fs::read_to_string(world.path("project/dbt_project.yml")).unwrap();
+    let more = "snapshots: {tiny: {+strategy: check, +check_cols: all}}\nunit_tests: {tiny: {+enabled: false}}\n";
+    world.write("project/dbt_project.yml", &format!("{file}{more}"));
+    assert!(world.ok(&["build"]).out.contains("3 built, 0 up to date, 0 tests"));
+    assert_eq!(world.count("select count(*) from gold.history where dbt_valid_to is null"), 2);
+}

@@ -29,6 +29,8 @@ const TOP: &[&str] = &[
 const TOP_UNSUPPORTED: &[&str] = &["analyses", "anchors", "functions", "metrics", "saved_queries", "semantic_models"];
 const NODE: &[&str] =
     &["name", "description", "columns", "config", "tests", "data_tests", "tags", "meta", "group", "access"];
+/// What a snapshot has beside that.
+const SNAPSHOT: &[&str] = &["relation"];
 const NODE_UNSUPPORTED: &[&str] = &[
     "agg_time_dimension",
     "constraints",
@@ -291,7 +293,7 @@ fn setting<'a>(at: &At<'a>, key: &str) -> Option<At<'a>> {
 fn add(known: &mut BTreeMap<String, Described>, what: &str, at: &At<'_>, reader: Reader<'_>) -> Result<()> {
     match reader.resource {
         Resource::Test => {}
-        Resource::Snapshot => at.only(&[NODE, &["relation"]].concat(), NODE_UNSUPPORTED)?,
+        Resource::Snapshot => at.only(&[NODE, SNAPSHOT].concat(), NODE_UNSUPPORTED)?,
         _ => at.only(NODE, NODE_UNSUPPORTED)?,
     }
     let name = at.required_text("name")?;
