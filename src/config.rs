@@ -26,6 +26,9 @@ const OPTIONAL: &[&str] = &[
     "lake.endpoint",
     "lake.ca_file",
     "kafka.token_file",
+    "build.webhook",
+    "build.webhook_file",
+    "build.openlineage",
     "registry.url",
     "registry.user",
     "registry.password_file",
@@ -107,6 +110,16 @@ pub struct BuildConfig {
     #[serde(deserialize_with = "bytes")]
     pub memory: u64,
     pub threads: usize,
+    /// The address may hold a secret.
+    #[serde(default, deserialize_with = "secret")]
+    pub webhook: Option<Secret>,
+    pub webhook_file: Option<PathBuf>,
+    #[serde(default, deserialize_with = "secret")]
+    pub openlineage: Option<Secret>,
+    pub retries: u32,
+    pub releases_keep: usize,
+    #[serde(deserialize_with = "duration")]
+    pub releases_age: Duration,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -329,6 +342,10 @@ fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
         Value::String(text) => parse_bytes(&text).map_err(|e| D::Error::custom(e.what())),
         other => Err(D::Error::custom(format!("`{other}` is not a size; write for example 128MB"))),
     }
+}
+
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    Ok(Some(Secret::new(String::deserialize(deserializer)?)))
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

@@ -201,3 +201,32 @@ fn a_merge_of_any_batches_is_the_last_row_of_each_key() {
         })
         .unwrap();
 }
+
+#[test]
+fn not_a_number_is_a_key_like_any_other_and_is_found() {
+    let typed = "version: 2\nseeds: [{name: rows, config: {column_types: {id: double}}}]\n";
+    for strategy in ["merge", "delete+insert"] {
+        let world = incremental(&format!("unique_key='id', incremental_strategy='{strategy}'"));
+        world.write("project/seeds/rows.yml", typed);
+        build(&world, "id,n\nNaN,1\n2,1\n");
+        assert_eq!(build(&world, "id,n\nNaN,2\n3,1\n"), ["2.0,1", "3.0,1", "NaN,2"], "{strategy}");
+        // It compares as greater than every number, in whatever file it is.
+        assert_eq!(world.sql("select n from gold.m where id > 100"), [["2"]], "{strategy}");
+        assert_eq!(world.sql("select n from gold.m where id = cast('NaN' as double)"), [["2"]], "{strategy}");
+    }
+}
+
+#[test]
+fn rows_that_are_equal_but_for_their_lineage_keep_each_its_own() {
+    let model = "{{ config(materialized='incremental', incremental_strategy='changes', unique_key='id', \
+                 recompute_by='id') }}\nselect id, n, file as _file, place as _place from {{ ref('rows') }}";
+    let world = project(&[("models/m.sql", model)]);
+    let lineage = |seed: &str| -> Vec<String> {
+        world.write("project/seeds/rows.csv", seed);
+        world.ok(&["build", "-q"]);
+        world.sql("select id, n, _file, _place from gold.m order by 1, 3").iter().map(|row| row.join(",")).collect()
+    };
+    assert_eq!(lineage("id,n,file,place\na,1,x,1\nb,1,x,2\n"), ["a,1,x,1", "b,1,x,2"]);
+    let three = "id,n,file,place\na,1,x,1\na,1,y,9\na,1,z,5\nb,1,x,2\n";
+    assert_eq!(lineage(three), ["a,1,x,1", "a,1,y,9", "a,1,z,5", "b,1,x,2"]);
+}

@@ -1,7 +1,5 @@
 //! Data tests: queries whose rows are failures, run on what is about to be published.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{AsArray, BooleanArray};
@@ -10,39 +8,16 @@ use arrow::datatypes::{DataType, Int64Type};
 use arrow::util::pretty::pretty_format_batches;
 use sha2::{Digest, Sha256};
 
+use super::at_source;
 use super::report::{NodeResult, Status};
-use super::{Build, at_source};
+use super::turn::Turn;
 use crate::engine;
 use crate::engine::sql::{self, Text};
 use crate::error::{Error, Kind, Result};
-use crate::models::{Node, NodeKind, Project, Severity};
+use crate::models::{Node, Severity};
 
 /// Failing rows shown with a failed test.
 const SHOWN: usize = 5;
-
-/// The tests that read sources alone; they run before anything is built.
-pub fn of_sources<'p>(project: &'p Project, selected: &BTreeSet<String>) -> Vec<&'p Node> {
-    project
-        .order()
-        .into_iter()
-        .filter(|n| n.kind == NodeKind::Test && selected.contains(&n.unique_id))
-        .filter(|n| n.depends_on.iter().all(|d| project.sources.contains_key(d)))
-        .collect()
-}
-
-/// The tests for which `node` is the last of their tables to be built: only then can they run.
-pub fn last_at<'p>(project: &'p Project, order: &[&Node], node: &Node, selected: &BTreeSet<String>) -> Vec<&'p Node> {
-    let place = |id: &str| order.iter().position(|n| n.unique_id == id);
-    project
-        .nodes
-        .values()
-        .filter(|t| t.kind.is_test() && selected.contains(&t.unique_id))
-        .filter(|t| {
-            let last = t.depends_on.iter().filter(|d| project.nodes.contains_key(*d)).max_by_key(|d| place(d));
-            last.is_some_and(|last| *last == node.unique_id)
-        })
-        .collect()
-}
 
 struct Verdict {
     status: Status,
@@ -51,45 +26,10 @@ struct Verdict {
     sql: String,
 }
 
-impl Build<'_> {
-    /// A test of sources: if it fails, whatever reads them is not built.
-    pub(super) async fn source_test(&mut self, test: &Node) -> Result<()> {
-        if self.run_tests(&[test]).await? > 0 {
-            let readers: Vec<String> = self
-                .project
-                .nodes
-                .values()
-                .filter(|n| !n.kind.is_test() && n.depends_on.iter().any(|d| test.depends_on.contains(d)))
-                .map(|n| n.unique_id.clone())
-                .collect();
-            for reader in readers {
-                self.broken.insert(reader, format!("the test {} of its source failed", test.name));
-            }
-        }
-        Ok(())
-    }
-
-    /// Where tests alone are asked for, they are of what is published.
-    pub(super) async fn test_adopted(&mut self, node: &Node, tests: &[&Node]) -> Result<()> {
-        if !self.options.tests_alone() {
-            return Ok(());
-        }
-        let (units, tests): (Vec<&Node>, Vec<&Node>) = tests.iter().partition(|t| t.kind == NodeKind::UnitTest);
-        // Rows that are made up need no table.
-        self.run_unit_tests(&units).await?;
-        match self.broken.get(&node.unique_id).cloned() {
-            None => self.run_tests(&tests).await.map(|_| ()),
-            Some(reason) => {
-                let failed = Status::Error(Kind::Failed);
-                self.results.extend(tests.iter().map(|test| NodeResult::of(test, failed, &reason)));
-                Ok(())
-            }
-        }
-    }
-
-    /// Runs tests on what the catalogue shows now and counts those that failed.
-    pub(super) async fn run_tests(&mut self, tests: &[&Node]) -> Result<usize> {
-        let mut failed = 0;
+impl Turn {
+    /// Runs tests on what the catalogue shows now.
+    pub(super) async fn run_tests(&self, tests: &[&Node]) -> Result<Vec<NodeResult>> {
+        let mut results = Vec::with_capacity(tests.len());
         for test in tests {
             let began = Instant::now();
             let verdict = match self.judge(test).await {
@@ -102,14 +42,13 @@ impl Build<'_> {
                 },
                 Err(e) => return Err(e.context(format!("test {}", test.name))),
             };
-            failed += usize::from(verdict.status.is_failure());
             let mut result = NodeResult::of(test, verdict.status, &verdict.message);
             result.failures = verdict.failures;
             result.compiled = Some(verdict.sql);
             result.elapsed = began.elapsed();
-            self.results.push(result);
+            results.push(result);
         }
-        Ok(failed)
+        Ok(results)
     }
 
     async fn judge(&self, node: &Node) -> Result<Verdict> {
@@ -119,7 +58,7 @@ impl Build<'_> {
         let rows = compiled.sql.trim().trim_end_matches(';');
         let limit = config.limit.map_or_else(String::new, |n| format!(" limit {n}"));
         // The test's own text first and alone, so that its lines keep their numbers in errors.
-        let context = self.engine.session(Arc::new(self.catalog.clone()));
+        let context = self.session();
         let at_test = |e| at_source(e, node, &compiled);
         sql::query(&context, Text { file: &node.path, text: rows }).await.map_err(at_test)?;
         let (calc, warn, error) = (&config.fail_calc, &config.warn_if, &config.error_if);

@@ -1,18 +1,17 @@
 //! All rows of a model, from all rows of its inputs.
 
-use std::sync::Arc;
-
 use datafusion::common::DFSchema;
 
 use super::publish::Candidate;
-use super::{Build, at_source, seed};
+use super::turn::Turn;
+use super::{at_source, seed};
 use crate::engine::sql::{self, Text};
 use crate::engine::stage::stage;
 use crate::error::{Error, Place, Result, nearest};
 use crate::lake::{Snapshot, Table};
 use crate::models::{Compiled, Materialized, Node, NodeKind, Strategy};
 
-impl Build<'_> {
+impl Turn {
     pub(super) async fn stage_full(
         &self,
         node: &Node,
@@ -21,9 +20,9 @@ impl Build<'_> {
         published: Option<&Snapshot>,
     ) -> Result<Candidate> {
         ensure_supported(node)?;
-        let context = self.engine.session(Arc::new(self.catalog.clone()));
+        let context = self.session();
         let frame = match node.kind {
-            NodeKind::Seed => seed::frame(&context, &self.project.root, node)?,
+            NodeKind::Seed => seed::frame(&context, &self.build.project.root, node)?,
             _ => sql::query(&context, Text { file: &node.path, text: &compiled.sql })
                 .await
                 .map_err(|e| at_source(e, node, compiled))?,

@@ -14,10 +14,11 @@ use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, cast, ident};
 use datafusion::prelude::{DataFrame, SessionContext};
 
+use super::at_source;
 use super::plan::{Mapping, Touch};
 use super::publish::Candidate;
 use super::replace::{Keys, Replaced};
-use super::{Build, at_source};
+use super::turn::Turn;
 use crate::engine::catalog::Catalog;
 use crate::engine::changes::{restrict, touched_keys};
 use crate::engine::sql::{self, Text};
@@ -27,7 +28,7 @@ use crate::error::{Error, Result};
 use crate::lake::{DataFile, Snapshot, Table};
 use crate::models::{Compiled, Node};
 
-impl Build<'_> {
+impl Turn {
     pub(super) async fn stage_increment(
         &self,
         node: &Node,
@@ -39,13 +40,13 @@ impl Build<'_> {
         let doing = format!("building {}", node.name);
         let nothing =
             Candidate { schema: published.schema.clone(), adds: vec![], removes: vec![], rows: 0, how: "increment" };
-        let context = self.engine.session(Arc::new(self.catalog.clone()));
+        let context = self.session();
         let Some(keys) = self.touched(node, &context, published, touches).await? else { return Ok(nothing) };
 
         // The model's own SQL over the reduced inputs.
         let mut reduced = self.catalog.clone();
         self.reduce_inputs(node, &mut reduced, &keys).await?;
-        let context = self.engine.session(Arc::new(reduced));
+        let context = self.session_over(reduced);
         let query = Text { file: &node.path, text: &compiled.sql };
         let frame = sql::query(&context, query).await.map_err(|e| at_source(e, node, compiled))?;
         let (state, plan) = frame.into_parts();
@@ -58,14 +59,8 @@ impl Build<'_> {
             return self.stage_full(node, compiled, table, Some(published)).await;
         }
 
-        let replaced = Replaced {
-            build: self,
-            table,
-            published,
-            keys: &keys,
-            key: &node.config.unique_key,
-            lineage_counts: false,
-        };
+        let replaced =
+            Replaced { turn: self, table, published, keys: &keys, key: &node.config.unique_key, lineage_counts: false };
         match replaced.compare(&context, &node.config.recompute_by, &fresh).await {
             Ok(None) => Ok(Candidate { adds: staged.files, rows: staged.rows, ..nothing }),
             Ok(Some(candidate)) => {

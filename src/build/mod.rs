@@ -4,43 +4,58 @@
 //! them; its tests read that candidate; only then one commit publishes it, with the versions of its inputs in it. A
 //! failed test deletes the candidate, leaves the published version as it was and skips whatever depends on it. At the
 //! end a release names the versions that belong together.
+//!
+//! Nodes that do not depend on each other are built at the same time ([`schedule`]). Each has a turn of its own
+//! ([`turn::Turn`]) and sees the tables as they were when it began; what comes of it is told to the one place that knows
+//! how far the build is ([`progress::Progress`]). So the outcome is the same in whatever order they end.
 
 mod check;
+mod forecast;
 mod full;
+mod gate;
 mod incremental;
 mod inputs;
+mod lineage;
 mod plan;
 mod preview;
+mod progress;
+mod prove;
 mod publish;
 mod release;
 mod replace;
 mod report;
+mod schedule;
 mod seed;
 mod snapshot;
 mod strategy;
+mod sweep;
+mod turn;
 mod unit;
+mod webhook;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use datafusion::datasource::{MemTable, ViewTable};
-use tokio::sync::watch;
+use tokio::sync::{RwLock, watch};
 use uuid::Uuid;
 
+pub use self::forecast::{Action, Forecast, Size, forecast};
+pub use self::lineage::Target as LineageTarget;
 pub use self::preview::preview;
+pub use self::release::Keep;
 pub use self::report::{NodeResult, Released, Status, Summary, write_run_results};
+use crate::config::Secret;
 use crate::contracts::Contract;
-use crate::engine::catalog::Catalog;
-use crate::engine::sql::{self, Text};
-use crate::engine::{self, Engine};
-use crate::error::{Error, Place, Result, nearest};
+use crate::engine::Engine;
+use crate::engine::release::table_name;
+use crate::error::{Error, Result, nearest};
 use crate::lake::lease::Lease;
 use crate::lake::{Lake, TableName, lease};
-use crate::models::{Compiled, Materialized, Node, NodeKind, Overrides, Project, RunContext};
-use inputs::Input;
+use crate::models::{Compiled, Node, NodeKind, Project};
+use lineage::Lineage;
+use progress::Progress;
 
 /// How long the store may stay silent about a commit.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -57,6 +72,17 @@ pub struct Options {
     pub kinds: Option<&'static [NodeKind]>,
     /// Just these, by unique id, whatever else is said of which.
     pub nodes: Option<BTreeSet<String>>,
+    /// How many nodes are built at the same time.
+    pub threads: usize,
+    pub releases: Keep,
+    /// Who is told how the build ends.
+    pub webhook: Option<Secret>,
+    /// Who is told what is made from what.
+    pub openlineage: Option<lineage::Target>,
+    /// How often a node is tried again when the store fails it.
+    pub retries: u32,
+    /// Afterwards each incremental model is compared with a full build of it.
+    pub prove: bool,
 }
 
 impl Options {
@@ -65,63 +91,109 @@ impl Options {
     }
 }
 
-/// Builds what is stale, and calls `done` after each node.
+/// Builds what is stale, and calls `done` for each result as its node ends.
 ///
-/// Once `stop` turns true, the node at hand is given up unless it is just being published, the rest is skipped, and what
+/// Once `stop` turns true, nodes at hand are given up unless they are just being published, the rest is skipped, and what
 /// was published so far becomes a release.
 pub async fn run(
-    engine: &Engine,
-    project: &Project,
+    engine: &Arc<Engine>,
+    project: &Arc<Project>,
     contracts: &[Contract],
-    options: &Options,
+    options: Options,
     started_at: DateTime<Utc>,
     stop: watch::Receiver<bool>,
     done: &mut dyn FnMut(&NodeResult),
 ) -> Result<Summary> {
+    let selected = selection(project, &options)?;
+    let id = Uuid::new_v4();
+    let webhook = options.webhook.clone();
+    let lineage = options
+        .openlineage
+        .clone()
+        .map(|target| Lineage::begin(target, id, project, engine.lake.store_url().to_string(), started_at));
+    let build = Build {
+        engine: engine.clone(),
+        project: project.clone(),
+        options,
+        id,
+        started_at,
+        lease: None,
+        memory: RwLock::default(),
+    };
+    let outcome = leased(build, contracts, &selected, stop, lineage.as_ref(), done).await;
+    if let Some(lineage) = lineage {
+        let failure = match &outcome {
+            Ok(summary) => summary.failure().map(|_| "a node failed".to_owned()),
+            Err(e) => Some(e.to_string()),
+        };
+        lineage.end(failure).await;
+    }
+    if let Some(url) = &webhook {
+        webhook::tell(url, &id.to_string(), &outcome).await;
+    }
+    outcome
+}
+
+async fn leased(
+    build: Build,
+    contracts: &[Contract],
+    selected: &BTreeSet<String>,
+    stop: watch::Receiver<bool>,
+    lineage: Option<&Lineage>,
+    done: &mut dyn FnMut(&NodeResult),
+) -> Result<Summary> {
     let began = Instant::now();
-    let selected = selection(project, options)?;
-    let lease = lease::acquire(&engine.lake, "build").await?;
-    let outcome = released(engine, project, contracts, options, started_at, &lease, &selected, stop, done).await;
+    let lease = Arc::new(lease::acquire(build.lake(), "build").await?);
+    let build = Arc::new(Build { lease: Some(lease.clone()), ..build });
+    let outcome = alone(&build, contracts, selected, stop, lineage, done).await;
     // A lease that cannot be given back runs out by itself; the build's own outcome matters more.
     if let Err(e) = lease.release().await {
         tracing::warn!(error = %e, "the build's lease was not given back; it ends within a minute");
     }
-    let (build, release) = outcome?;
+    let (progress, release, proofs) = outcome?;
     Ok(Summary {
         invocation_id: build.id.to_string(),
-        started_at,
-        results: build.results,
+        started_at: build.started_at,
+        interrupted: progress.interrupted,
+        results: progress.into_results(),
+        proofs,
         release,
-        interrupted: build.interrupted,
         elapsed: began.elapsed(),
     })
 }
 
 /// Everything that another build must not do at the same time.
-#[expect(clippy::too_many_arguments, reason = "a build stands on all of them")]
-async fn released<'a>(
-    engine: &'a Engine,
-    project: &'a Project,
+async fn alone(
+    build: &Arc<Build>,
     contracts: &[Contract],
-    options: &'a Options,
-    started_at: DateTime<Utc>,
-    lease: &'a Lease,
     selected: &BTreeSet<String>,
     stop: watch::Receiver<bool>,
+    lineage: Option<&Lineage>,
     done: &mut dyn FnMut(&NodeResult),
-) -> Result<(Build<'a>, Option<Released>)> {
-    let mut build = Build::new(engine, project, contracts, options, started_at).await?;
-    build.lease = Some(lease);
-    build.all(selected, stop, done).await?;
+) -> Result<(Progress, Option<Released>, Vec<NodeResult>)> {
+    let mut progress = Progress::begin(&build.engine.lake, &build.project, contracts).await?;
+    let tables = || build.project.nodes.values().filter(|n| !n.kind.is_test()).map(name_of);
+    if let Some(since) = build.lease.as_ref().and_then(|lease| lease.abandoned) {
+        sweep::sweep(build.lake(), tables().chain([table_name()]), since).await;
+    }
+    let outcome = schedule::run(build, &mut progress, selected, stop, lineage, done).await;
+    if let (false, Some(lease)) = (progress.given_up.is_empty(), &build.lease) {
+        sweep::sweep(build.lake(), progress.given_up.iter().cloned(), lease.taken_at).await;
+    }
+    outcome?;
     // What was not tested, or not built, belongs to no release.
-    let release = match options.kinds {
+    let release = match build.options.kinds {
         None => {
             build.ensure_alone().await?;
-            release::publish(&build).await?
+            release::publish(build, &progress).await?
         }
         Some(_) => None,
     };
-    Ok((build, release))
+    let proofs = match build.options.prove && !progress.interrupted {
+        true => prove::prove(build, &progress).await?,
+        false => Vec::new(),
+    };
+    Ok((progress, release, proofs))
 }
 
 fn selection(project: &Project, options: &Options) -> Result<BTreeSet<String>> {
@@ -163,92 +235,23 @@ fn asked_for(project: &Project, options: &Options) -> Result<BTreeSet<String>> {
     Ok(chosen)
 }
 
-/// A build under way.
-pub(crate) struct Build<'a> {
-    engine: &'a Engine,
-    project: &'a Project,
-    options: &'a Options,
+/// What all nodes of a build share. Nothing of it changes while they are built.
+pub(crate) struct Build {
+    engine: Arc<Engine>,
+    project: Arc<Project>,
+    options: Options,
     id: Uuid,
     started_at: DateTime<Utc>,
-    /// What every table is at, for everything that this build reads.
-    catalog: Catalog,
-    /// By unique id, for nodes and sources: what a model that reads them depends on.
-    inputs: HashMap<String, Input>,
-    results: Vec<NodeResult>,
-    /// Nodes whose dependants cannot be built, with the reason.
-    broken: BTreeMap<String, String>,
-    /// Tables whose published version this build stands on or has made.
-    versions: BTreeMap<TableName, u64>,
-    views: BTreeMap<TableName, String>,
-    held_back: BTreeSet<TableName>,
-    /// What a unit test puts in the place of the project's own.
-    overrides: Option<Arc<Overrides>>,
     /// What keeps other builds away; a preview needs none.
-    lease: Option<&'a Lease>,
-    /// A commit is under way, which a stop waits for.
-    publishing: Arc<AtomicBool>,
-    interrupted: bool,
+    lease: Option<Arc<Lease>>,
+    /// Nodes read it while they are built beside each other; one that needs all of the memory takes it for itself.
+    memory: RwLock<()>,
 }
 
-impl<'a> Build<'a> {
-    async fn new(
-        engine: &'a Engine,
-        project: &'a Project,
-        contracts: &[Contract],
-        options: &'a Options,
-        started_at: DateTime<Utc>,
-    ) -> Result<Build<'a>> {
-        let mut catalog = Catalog::of(&engine.lake).await?;
-        let mut inputs = HashMap::new();
-        for source in project.sources.values() {
-            let name = TableName::new(source.schema.as_str(), source.identifier.as_str());
-            let input = match catalog.snapshot(&name).await? {
-                Some(snapshot) => {
-                    catalog.pin(&name, snapshot.version);
-                    Input::table(&snapshot)
-                }
-                None => {
-                    let contract = contracts.iter().find(|c| name.schema == "bronze" && c.name == name.name);
-                    let Some(contract) = contract else {
-                        let error =
-                            Error::input(format!("there is no table {name} in the lake, and no contract for it"));
-                        let text = std::fs::read_to_string(project.root.join(&source.path)).unwrap_or_default();
-                        return Err(error
-                            .at(Place::in_text(&source.path, &text, source.line, 1))
-                            .hint("ingest or load it first, or correct the source's schema and identifier"));
-                    };
-                    // A topic that nobody has ingested yet has no rows, which is something a model can read.
-                    let empty = MemTable::try_new(contract.bronze_schema(), vec![vec![]])
-                        .map_err(|e| engine::error("an empty table", e))?;
-                    catalog.replace(&name, Arc::new(empty));
-                    Input::absent(&name)
-                }
-            };
-            inputs.insert(source.unique_id.clone(), input);
-        }
-        Ok(Build {
-            engine,
-            project,
-            options,
-            id: Uuid::new_v4(),
-            started_at,
-            catalog,
-            inputs,
-            results: Vec::new(),
-            broken: BTreeMap::new(),
-            versions: BTreeMap::new(),
-            views: BTreeMap::new(),
-            held_back: BTreeSet::new(),
-            overrides: None,
-            lease: None,
-            publishing: Arc::default(),
-            interrupted: false,
-        })
-    }
-
+impl Build {
     /// A build that was stopped for long may not be the only one any more; what it found is then of the past.
     async fn ensure_alone(&self) -> Result<()> {
-        match self.lease {
+        match &self.lease {
             Some(lease) => lease.ensure_held().await,
             None => Ok(()),
         }
@@ -256,133 +259,6 @@ impl<'a> Build<'a> {
 
     fn lake(&self) -> &Lake {
         &self.engine.lake
-    }
-
-    async fn all(
-        &mut self,
-        selected: &BTreeSet<String>,
-        mut stop: watch::Receiver<bool>,
-        done: &mut dyn FnMut(&NodeResult),
-    ) -> Result<()> {
-        let order: Vec<&Node> = self.project.order();
-        for test in check::of_sources(self.project, selected) {
-            self.source_test(test).await?;
-            self.results.last().into_iter().for_each(&mut *done);
-        }
-        for node in order.iter().filter(|n| !n.kind.is_test()) {
-            let tests = check::last_at(self.project, &order, node, selected);
-            let before = self.results.len();
-            if !selected.contains(&node.unique_id) {
-                self.adopt(node).await?;
-                self.test_adopted(node, &tests).await?;
-            } else if !self.node_unless(node, &tests, &mut stop).await? {
-                self.interrupted = true;
-                self.skip_rest(&order, selected, "the build was told to stop");
-                self.node(node, &tests).await?;
-            }
-            self.results[before..].iter().for_each(&mut *done);
-            let failed = self.results[before..].iter().any(|r| r.status.is_failure());
-            if failed && self.options.fail_fast {
-                self.skip_rest(&order, selected, "stopped at the first failure (--fail-fast)");
-            }
-        }
-        Ok(())
-    }
-
-    /// Builds a node, or gives it up and returns false when `stop` turns true first.
-    async fn node_unless(&mut self, node: &Node, tests: &[&Node], stop: &mut watch::Receiver<bool>) -> Result<bool> {
-        if self.interrupted {
-            return self.node(node, tests).await.map(|()| true);
-        }
-        let publishing = self.publishing.clone();
-        publishing.store(false, Ordering::Relaxed);
-        let (catalog, results) = (self.catalog.clone(), self.results.len());
-        {
-            let mut work = std::pin::pin!(self.node(node, tests));
-            tokio::select! {
-                biased;
-                // Nobody can tell any more, so nothing tells us to stop.
-                () = async { if stop.wait_for(|stop| *stop).await.is_err() { std::future::pending().await } } => {
-                    if publishing.load(Ordering::Relaxed) {
-                        return work.await.map(|()| true);
-                    }
-                }
-                built = &mut work => return built.map(|()| true),
-            }
-        }
-        // The candidate that was being tested is nobody's now; vacuum takes its files.
-        self.catalog = catalog;
-        self.results.truncate(results);
-        Ok(false)
-    }
-
-    /// Nodes that were not built yet will not be.
-    fn skip_rest(&mut self, order: &[&Node], selected: &BTreeSet<String>, reason: &str) {
-        for rest in order.iter().filter(|n| !n.kind.is_test() && selected.contains(&n.unique_id)) {
-            if !self.results.iter().any(|r| r.unique_id == rest.unique_id) {
-                self.broken.insert(rest.unique_id.clone(), reason.to_owned());
-            }
-        }
-    }
-
-    /// A node that is not to be built is read as it is.
-    async fn adopt(&mut self, node: &Node) -> Result<()> {
-        let name = name_of(node);
-        match node.config.materialized {
-            Materialized::View if node.kind == NodeKind::Model => {
-                let compiled = self.compile(node)?;
-                self.show_view(node, &compiled).await
-            }
-            Materialized::Ephemeral => {
-                self.inputs.insert(node.unique_id.clone(), self.through(node));
-                Ok(())
-            }
-            _ => match self.catalog.snapshot(&name).await? {
-                Some(snapshot) => {
-                    self.catalog.pin(&name, snapshot.version);
-                    self.versions.insert(name, snapshot.version);
-                    self.inputs.insert(node.unique_id.clone(), Input::table(&snapshot));
-                    Ok(())
-                }
-                None => {
-                    self.broken.insert(node.unique_id.clone(), format!("{name} was never built"));
-                    Ok(())
-                }
-            },
-        }
-    }
-
-    fn compile(&self, node: &Node) -> Result<Compiled> {
-        self.compile_as(node, false)
-    }
-
-    /// The SQL for a table that is there and is added to, or for all of its rows.
-    fn compile_as(&self, node: &Node, is_incremental: bool) -> Result<Compiled> {
-        let run = RunContext {
-            is_incremental,
-            invocation_id: self.id.to_string(),
-            full_refresh: self.options.full_refresh,
-            overrides: self.overrides.clone(),
-        };
-        self.project.compile(&node.unique_id, &run)
-    }
-
-    /// What a view or an ephemeral model depends on is what its readers depend on.
-    fn through(&self, node: &Node) -> Input {
-        Input::through(node.depends_on.iter().filter_map(|d| self.inputs.get(d)))
-    }
-
-    async fn show_view(&mut self, node: &Node, compiled: &Compiled) -> Result<()> {
-        let name = name_of(node);
-        let context = self.engine.session(Arc::new(self.catalog.clone()));
-        let frame = sql::query(&context, Text { file: &node.path, text: &compiled.sql })
-            .await
-            .map_err(|e| at_source(e, node, compiled))?;
-        let view = ViewTable::new(frame.into_unoptimized_plan(), Some(compiled.sql.clone()));
-        self.catalog.replace(&name, Arc::new(view));
-        self.views.insert(name, compiled.sql.clone());
-        self.inputs.insert(node.unique_id.clone(), self.through(node));
-        Ok(())
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Build;
-use super::inputs::{self, Cursor, Input};
+use super::inputs::{self, Cursor};
+use super::turn::Turn;
 use crate::engine::changes::{Difference, difference};
 use crate::error::Result;
 use crate::lake::{DataFile, Snapshot, TableName};
@@ -48,12 +48,7 @@ impl Mapping {
     }
 }
 
-impl Build<'_> {
-    /// The tables below a node, each with its version now.
-    pub fn inputs_of(&self, node: &Node) -> Input {
-        Input::through(node.depends_on.iter().filter_map(|d| self.inputs.get(d)))
-    }
-
+impl Turn {
     pub async fn plan(
         &self,
         node: &Node,
@@ -67,7 +62,7 @@ impl Build<'_> {
         }
         let full = |reason: String| Ok(Plan::Full { reason });
         let Some(published) = published else { return full("it was never built".into()) };
-        if node.config.full_refresh.unwrap_or(self.options.full_refresh) {
+        if node.config.full_refresh.unwrap_or(self.build.options.full_refresh) {
             return full("a full refresh".into());
         }
         if node.config.materialized == Materialized::Incremental && node.config.strategy != Strategy::Changes {
@@ -149,9 +144,9 @@ impl Build<'_> {
         let config = &node.config;
         let given = node.depends_on.iter().find_map(|d| {
             let is_it = self.inputs.get(d).is_some_and(|i| i.own.as_ref() == Some(table));
-            let spelled = match self.project.sources.get(d) {
+            let spelled = match self.build.project.sources.get(d) {
                 Some(source) => format!("{}.{}", source.source_name, source.name),
-                None => self.project.nodes.get(d)?.name.clone(),
+                None => self.build.project.nodes.get(d)?.name.clone(),
             };
             if is_it { Some(config.inputs.get(&spelled)) } else { None }
         })?;

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use datafusion::prelude::DataFrame;
+use tokio::sync::RwLock;
+use uuid::Uuid;
 
+use super::progress::Progress;
 use super::{Build, Options, at_source};
 use crate::contracts::Contract;
 use crate::engine::sql::{self, Text};
@@ -15,25 +18,35 @@ use crate::models::{Node, Project};
 
 /// So many rows of a model, computed from its inputs' published tables.
 pub async fn preview(
-    engine: &Engine,
-    project: &Project,
+    engine: &Arc<Engine>,
+    project: &Arc<Project>,
     contracts: &[Contract],
     node: &Node,
     limit: Option<usize>,
 ) -> Result<DataFrame> {
-    let options = Options::default();
-    let mut build = Build::new(engine, project, contracts, &options, Utc::now()).await?;
+    let build = Arc::new(Build {
+        engine: engine.clone(),
+        project: project.clone(),
+        options: Options::default(),
+        id: Uuid::new_v4(),
+        started_at: Utc::now(),
+        lease: None,
+        memory: RwLock::default(),
+    });
+    let mut progress = Progress::begin(&engine.lake, project, contracts).await?;
     let above = ancestors(project, node);
-    for parent in project.order().into_iter().filter(|n| above.contains(n.unique_id.as_str())) {
-        build.adopt(parent).await?;
-        if let Some(reason) = build.broken.get(&parent.unique_id) {
+    for (place, parent) in project.order().into_iter().enumerate().filter(|(_, n)| above.contains(n.unique_id.as_str()))
+    {
+        let outcome = progress.turn(&build).adopt(parent, &[]).await?;
+        progress.take(place, parent, false, outcome);
+        if let Some(reason) = progress.broken(&parent.unique_id) {
             let build = format!("medallion build --select +{}", node.name);
             return Err(Error::input(format!("{}: {reason}", node.path)).hint(build));
         }
     }
-    let compiled = build.compile(node)?;
-    let context = engine.session(Arc::new(build.catalog.clone()));
-    let frame = sql::query(&context, Text { file: &node.path, text: &compiled.sql })
+    let turn = progress.turn(&build);
+    let compiled = turn.compile(node)?;
+    let frame = sql::query(&turn.session(), Text { file: &node.path, text: &compiled.sql })
         .await
         .map_err(|e| at_source(e, node, &compiled))?;
     frame.limit(0, limit).map_err(|e| engine::error(&format!("showing {}", node.name), e))

@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use chrono::Utc;
 
-use super::inputs::{Input, code_mark, tests_mark};
+use super::inputs::{code_mark, tests_mark};
 use super::plan::Plan;
-use super::report::{NodeResult, Status};
-use super::{Build, PATIENCE, inputs, name_of};
+use super::progress::Made;
+use super::report::Status;
+use super::turn::{Built, Turn};
+use super::{PATIENCE, inputs, name_of};
 use crate::engine::stage::as_data_file;
 use crate::engine::table::FilesTable;
 use crate::error::{Error, Kind, Result};
@@ -19,7 +19,7 @@ use crate::lake::commit::{Commit, Outcome, commit};
 use crate::lake::log::{Add, Remove, Txn};
 use crate::lake::schema::COMMENT;
 use crate::lake::{DataFile, Snapshot, Table};
-use crate::models::{Compiled, Materialized, Node, NodeKind};
+use crate::models::{Compiled, Node};
 
 /// What a table would be: the files it would have, and the files that have to come and go for that.
 pub struct Candidate {
@@ -43,94 +43,7 @@ impl Candidate {
     }
 }
 
-impl Build<'_> {
-    /// Builds one node with its tests. A mistake in it ends it, and what depends on it, but not the build.
-    pub async fn node(&mut self, node: &Node, tests: &[&Node]) -> Result<()> {
-        let began = Instant::now();
-        let broken = node.depends_on.iter().find_map(|d| Some((d, self.broken.get(d)?)));
-        let outcome = match (self.broken.get(&node.unique_id), broken) {
-            (Some(reason), _) => Ok(Built::skipped(reason.clone())),
-            (None, Some((parent, _))) => Ok(Built::skipped(format!("{} was not built", self.short(parent)))),
-            (None, None) => {
-                let (units, tests): (Vec<&Node>, Vec<&Node>) = tests.iter().partition(|t| t.kind == NodeKind::UnitTest);
-                self.build_node(node, &units, &tests).await
-            }
-        };
-        let built = match outcome {
-            Ok(built) => built,
-            // The user's mistake is this node's alone; a store that is away is everybody's.
-            Err(e) if matches!(e.kind(), Kind::Input | Kind::Failed) => {
-                Built { status: Status::Error(e.kind()), message: e.to_string(), ..Built::skipped(String::new()) }
-            }
-            Err(e) => return Err(e.context(format!("building {}", node.name))),
-        };
-        if built.status.is_failure() || built.status == Status::Skipped {
-            self.broken.insert(node.unique_id.clone(), built.message.clone());
-            self.held_back.insert(name_of(node));
-        }
-        if matches!(built.status, Status::Skipped | Status::Error(_)) {
-            for test in tests {
-                if !self.results.iter().any(|r| r.unique_id == test.unique_id) {
-                    self.results.push(NodeResult::of(test, Status::Skipped, "what it tests was not built"));
-                }
-            }
-        }
-        let mut result = NodeResult::of(node, built.status, &built.message);
-        result.rows = built.rows;
-        result.version = built.version;
-        result.how = built.how;
-        result.compiled = built.compiled;
-        result.elapsed = began.elapsed();
-        self.results.push(result);
-        Ok(())
-    }
-
-    fn short(&self, unique_id: &str) -> String {
-        self.project.nodes.get(unique_id).map_or_else(|| unique_id.to_owned(), |n| n.name.clone())
-    }
-
-    async fn build_node(&mut self, node: &Node, units: &[&Node], tests: &[&Node]) -> Result<Built> {
-        let compiled = self.compile(node)?;
-        let makes_table = !matches!(node.config.materialized, Materialized::Ephemeral | Materialized::View);
-        if !makes_table
-            && node.kind == NodeKind::Model
-            && let Some(skipped) = self.disproved(units).await?
-        {
-            return Ok(skipped);
-        }
-        let sql = Some(compiled.sql.clone()).filter(|s| !s.is_empty());
-        let mut built = match (node.kind, node.config.materialized) {
-            (NodeKind::Model, Materialized::Ephemeral) => {
-                self.inputs.insert(node.unique_id.clone(), self.through(node));
-                Built { how: "ephemeral", ..Built::skipped(String::new()) }.ok()
-            }
-            (NodeKind::Model, Materialized::View) => {
-                self.show_view(node, &compiled).await?;
-                let failures = self.run_tests(tests).await?;
-                match failures {
-                    0 => Built { how: "view", ..Built::skipped(String::new()) }.ok(),
-                    _ => Built {
-                        status: Status::Failed,
-                        message: failed_tests(failures),
-                        ..Built::skipped(String::new())
-                    },
-                }
-            }
-            _ => self.table(node, &compiled, units, tests).await?,
-        };
-        built.compiled = sql;
-        Ok(built)
-    }
-
-    /// What becomes of a node whose unit tests fail: nothing.
-    async fn disproved(&mut self, units: &[&Node]) -> Result<Option<Built>> {
-        Ok(match self.run_unit_tests(units).await? {
-            0 => None,
-            1 => Some(Built::skipped("a unit test of it failed".to_owned())),
-            n => Some(Built::skipped(format!("{n} unit tests of it failed"))),
-        })
-    }
-
+impl Turn {
     pub(super) async fn table(
         &mut self,
         node: &Node,
@@ -152,13 +65,15 @@ impl Build<'_> {
         // Unit tests are of the code alone: once they are passed, only other code or other tests ask for them again.
         let marks = [code_mark(&compiled.code_hash), tests_mark(&tests_code)];
         let proved = marks.iter().all(|mark| log.get(&mark.app_id) == Some(&mark.version));
-        if !proved && let Some(skipped) = self.disproved(units).await? {
-            return Ok(skipped);
+        let proofs = if proved { Vec::new() } else { self.run_unit_tests(units).await? };
+        if let Some(skipped) = Built::disproved(&proofs) {
+            return Ok(skipped.after(proofs));
         }
         let (candidate, reason) = match plan {
             Plan::Fresh => {
                 let Some(published) = published else { return Err(Error::bug("fresh without a table")) };
-                return self.fresh(node, &table, published, &log, tests, &tests_code).await;
+                let built = self.fresh(&table, published, &log, tests, &tests_code).await?;
+                return Ok(built.after(proofs));
             }
             Plan::Full { reason } => {
                 tracing::debug!(model = node.name, reason, "full build");
@@ -180,16 +95,22 @@ impl Build<'_> {
         let outcome = self.test_and_publish(node, &table, published, candidate, tests, marks).await;
         if !matches!(&outcome, Ok(built) if built.status == Status::Success) {
             // Nothing names these files: they are taken away whether a test failed or the commit did.
-            if !self.may_be_committed(&outcome) {
-                table.delete_files(staged).await?;
+            if !self.may_be_committed(&outcome)
+                && let Err(e) = table.delete_files(staged).await
+            {
+                // Why the node failed matters more than what it left behind, which vacuum takes away.
+                if outcome.is_ok() {
+                    return Err(e);
+                }
             }
         }
-        outcome.map(|built| Built { message: if built.message.is_empty() { reason } else { built.message }, ..built })
+        let built = outcome?.after(proofs);
+        Ok(Built { message: if built.message.is_empty() { reason } else { built.message }, ..built })
     }
 
     /// An error of the store leaves open whether the commit happened; files that it may name must stay.
     fn may_be_committed(&self, outcome: &Result<Built>) -> bool {
-        matches!(outcome, Err(e) if e.kind() == Kind::Outside)
+        self.gate.is_publishing() && matches!(outcome, Err(e) if e.kind() == Kind::Outside)
     }
 
     async fn test_and_publish(
@@ -204,25 +125,16 @@ impl Build<'_> {
         let name = name_of(node);
         let files = candidate.files(published.as_ref());
         let provider = FilesTable::new(self.lake(), table, &candidate.schema, &[], &files, false)?;
-        // Tests and later models see the candidate; should it fail, nobody does.
-        let before = self.catalog.clone();
+        // Later turns see the table once it is published; until then the candidate is this turn's own.
         self.catalog.replace(&name, Arc::new(provider));
-        let failures = self.run_tests(tests).await;
-        self.catalog = before;
-        match failures? {
-            0 => {}
-            failed => {
-                return Ok(Built {
-                    status: Status::Failed,
-                    message: failed_tests(failed),
-                    ..Built::skipped(String::new())
-                });
-            }
+        let built = Built::default().tested(self.run_tests(tests).await?);
+        if built.status.is_failure() {
+            return Ok(built);
         }
-        let mut change =
-            Commit::new(if ["increment", "snapshot"].contains(&candidate.how) { "MERGE" } else { "WRITE" })
-                .parameter("model", node.unique_id.as_str())
-                .parameter("build", self.id.to_string());
+        let changes_rows = ["increment", "snapshot"].contains(&candidate.how);
+        let mut change = Commit::new(if changes_rows { "MERGE" } else { "WRITE" })
+            .parameter("model", node.unique_id.as_str())
+            .parameter("build", self.build.id.to_string());
         let columns = described(&candidate.schema, node);
         let new_shape = match &published {
             Some(p) => {
@@ -259,20 +171,14 @@ impl Build<'_> {
         change.adds = candidate.adds;
         change.marks = marks;
         let version = self.commit(table, published.as_ref().map(|p| p.version), &change).await?;
-        self.take_up(node, table, version).await?;
-        Ok(Built {
-            status: Status::Success,
-            rows: Some(rows),
-            version: Some(version),
-            how: if nothing { "no row changed" } else { candidate.how },
-            ..Built::skipped(String::new())
-        })
+        let how = if nothing { "no row changed" } else { candidate.how };
+        let made = Some(made(table, version).await?);
+        Ok(Built { rows: Some(rows), version: Some(version), how, made, ..built })
     }
 
     /// Nothing to build. Tests that were added or changed since are run on what is published.
     async fn fresh(
         &mut self,
-        node: &Node,
         table: &Table,
         published: Snapshot,
         log: &HashMap<String, i64>,
@@ -280,30 +186,21 @@ impl Build<'_> {
         tests_code: &str,
     ) -> Result<Built> {
         let version = published.version;
-        self.take_up(node, table, version).await?;
+        self.catalog.pin(&table.name, version);
+        let built = Built { version: Some(version), made: Some(Made::table(&published)), ..Built::default() };
         let mark = tests_mark(tests_code);
         if log.get(inputs::TESTS) == Some(&mark.version) {
-            return Ok(Built {
-                status: Status::Fresh,
-                version: Some(version),
-                how: "up to date",
-                ..Built::skipped(String::new())
-            });
+            return Ok(Built { status: Status::Fresh, how: "up to date", ..built });
         }
-        let failures = self.run_tests(tests).await?;
-        if failures > 0 {
-            return Ok(Built {
-                status: Status::Failed,
-                message: failed_tests(failures),
-                version: Some(version),
-                ..Built::skipped(String::new())
-            });
+        let built = built.tested(self.run_tests(tests).await?);
+        if built.status.is_failure() {
+            return Ok(built);
         }
-        let mut change = Commit::new("TEST").parameter("build", self.id.to_string());
+        let mut change = Commit::new("TEST").parameter("build", self.build.id.to_string());
         change.marks = vec![mark];
         let version = self.commit(table, Some(version), &change).await?;
-        self.take_up(node, table, version).await?;
-        Ok(Built { status: Status::Success, version: Some(version), how: "tested", ..Built::skipped(String::new()) })
+        let made = Some(made(table, version).await?);
+        Ok(Built { version: Some(version), how: "tested", made, ..built })
     }
 
     fn marks(&self, node: &Node, compiled: &Compiled, tests_code: &str) -> Vec<Txn> {
@@ -314,8 +211,11 @@ impl Build<'_> {
     }
 
     pub(super) async fn commit(&self, table: &Table, read: Option<u64>, change: &Commit) -> Result<u64> {
-        self.publishing.store(true, Ordering::Relaxed);
-        self.ensure_alone().await?;
+        if !self.gate.publish() {
+            // Whoever gave this turn up is about to end its task.
+            std::future::pending::<()>().await;
+        }
+        self.build.ensure_alone().await?;
         match commit(table, read, change, PATIENCE).await? {
             Outcome::Committed { version } => Ok(version),
             Outcome::Fenced { version, .. } => {
@@ -327,16 +227,11 @@ impl Build<'_> {
             }
         }
     }
+}
 
-    /// From here on this build reads the table at that version.
-    async fn take_up(&mut self, node: &Node, table: &Table, version: u64) -> Result<()> {
-        self.catalog.pin(&table.name, version);
-        self.versions.insert(table.name.clone(), version);
-        if let Some(snapshot) = self.catalog.snapshot(&table.name).await? {
-            self.inputs.insert(node.unique_id.clone(), Input::table(&snapshot));
-        }
-        Ok(())
-    }
+/// The table as later nodes read it: at the version that this turn has made.
+async fn made(table: &Table, version: u64) -> Result<Made> {
+    Ok(Made::table(&table.at_version(version).await?))
 }
 
 /// The columns that tell the rows of the node's table apart.
@@ -344,13 +239,6 @@ pub(super) fn key_of(node: &Node) -> Vec<String> {
     match &node.config.snapshot {
         Some(snapshot) => vec![snapshot.columns.scd_id.clone()],
         None => node.config.unique_key.clone(),
-    }
-}
-
-fn failed_tests(failures: usize) -> String {
-    match failures {
-        1 => "a test failed; what readers see is unchanged".to_owned(),
-        n => format!("{n} tests failed; what readers see is unchanged"),
     }
 }
 
@@ -367,24 +255,4 @@ fn described(schema: &Schema, node: &Node) -> Schema {
         })
         .collect();
     Schema::new(fields)
-}
-
-/// What became of a node.
-pub(super) struct Built {
-    status: Status,
-    message: String,
-    rows: Option<u64>,
-    version: Option<u64>,
-    how: &'static str,
-    compiled: Option<String>,
-}
-
-impl Built {
-    fn skipped(message: String) -> Built {
-        Built { status: Status::Skipped, message, rows: None, version: None, how: "", compiled: None }
-    }
-
-    fn ok(self) -> Built {
-        Built { status: Status::Success, ..self }
-    }
 }

@@ -10,58 +10,103 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::progress::Progress;
 use super::report::Released;
 use super::{Build, PATIENCE, name_of};
 use crate::engine::release::{self, Member, Release};
+use crate::engine::stage::same_columns;
 use crate::error::{Error, Result};
 use crate::lake::TableName;
 use crate::lake::commit::{Commit, Outcome, commit};
 use crate::lake::log::Remove;
 use crate::lake::write::TableWriter;
+use crate::models::Project;
 
-/// Releases that are kept. A reader that has one open keeps reading it until its files are vacuumed.
-const KEPT: usize = 100;
+const DESCRIPTION: &str = "The versions that belong together: a row a table or view of each release.";
 
-pub async fn publish(build: &Build<'_>) -> Result<Option<Released>> {
-    let before = release::all(build.engine).await?;
-    let current = before.last();
-    let (members, held_back) = members(build, current);
-    let unchanged = current.is_some_and(|c| c.members == members) || members.is_empty();
-    let held_back = held_back.iter().map(TableName::to_string).collect();
-    if unchanged {
-        return Ok(current.map(|c| Released { id: c.id, new: false, held_back }));
-    }
-    let id = current.map_or(1, |c| c.id + 1);
-    let mut kept = before;
-    kept.push(Release { id, created_at: build.started_at, build: build.id.to_string(), members });
-    let surplus = kept.len().saturating_sub(KEPT);
-    write(build, &kept[surplus..]).await?;
-    Ok(Some(Released { id, new: true, held_back }))
+/// Which releases are kept. A reader that has an older one open keeps reading it until its files are vacuumed.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep {
+    /// So many of the newest.
+    pub number: usize,
+    /// Of those, the ones that are not older than this, and always the current one.
+    pub age: Duration,
 }
 
-/// The tables and views of the next release, and those that it holds back.
-fn members(build: &Build<'_>, current: Option<&Release>) -> (BTreeMap<TableName, Member>, BTreeSet<TableName>) {
+impl Default for Keep {
+    fn default() -> Self {
+        Keep { number: 100, age: Duration::MAX }
+    }
+}
+
+impl Keep {
+    fn apply(self, mut releases: Vec<Release>, now: DateTime<Utc>) -> Vec<Release> {
+        let surplus = releases.len().saturating_sub(self.number.max(1));
+        releases.drain(..surplus);
+        let current = releases.last().map(|r| r.id);
+        let is_young = |r: &Release| (now - r.created_at).to_std().map_or(true, |age| age <= self.age);
+        releases.retain(|r| Some(r.id) == current || is_young(r));
+        releases
+    }
+}
+
+pub async fn publish(build: &Build, progress: &Progress) -> Result<Option<Released>> {
+    let before = release::all(&build.engine).await?;
+    let current = before.last();
+    let next = next(&build.project, progress, current);
+    let held_back = next.held_back.iter().map(TableName::to_string).collect();
+    let keep = build.options.releases;
+    match current {
+        // Nobody sees anything else than before, but the next build has to know what failed in this one.
+        Some(c) if c.members == next.members => {
+            let (id, failed) = (c.id, &next.failed);
+            if c.held_back != *failed {
+                let mut kept = before.clone();
+                kept.iter_mut().filter(|r| r.id == id).for_each(|r| r.held_back.clone_from(failed));
+                write(build, &kept).await?;
+            }
+            Ok(Some(Released { id, new: false, held_back }))
+        }
+        _ if next.members.is_empty() => Ok(current.map(|c| Released { id: c.id, new: false, held_back })),
+        _ => {
+            let id = current.map_or(1, |c| c.id + 1);
+            let (created_at, build_id) = (build.started_at, build.id.to_string());
+            let mut kept = before;
+            kept.push(Release { id, created_at, build: build_id, members: next.members, held_back: next.failed });
+            write(build, &keep.apply(kept, build.started_at)).await?;
+            Ok(Some(Released { id, new: true, held_back }))
+        }
+    }
+}
+
+/// What readers are to see after a build.
+struct Next {
+    members: BTreeMap<TableName, Member>,
+    /// Members that stay at their released version.
+    held_back: BTreeSet<TableName>,
+    /// What was to be built, now or earlier, and was not mended since.
+    failed: BTreeSet<TableName>,
+}
+
+fn next(project: &Project, progress: &Progress, current: Option<&Release>) -> Next {
     let mut members = current.map_or_else(BTreeMap::new, |c| c.members.clone());
     let released = |name: &TableName| current.and_then(|c| c.members.get(name));
-    let built: BTreeMap<&TableName, Member> = build
-        .versions
-        .iter()
-        .map(|(name, version)| (name, Member::Table { version: *version }))
-        .chain(build.views.iter().map(|(name, sql)| (name, Member::View { sql: sql.clone() })))
-        .collect();
-    let moved = |name: &TableName| built.get(name).is_some_and(|m| released(name) != Some(m));
-    let edges: Vec<(TableName, TableName)> = build
-        .project
+    let moved = |name: &TableName| progress.members.get(name).is_some_and(|m| released(name) != Some(m));
+    let nodes: BTreeSet<TableName> = project.nodes.values().filter(|n| !n.kind.is_test()).map(name_of).collect();
+    let earlier = current.into_iter().flat_map(|c| &c.held_back);
+    let unmended = earlier.filter(|name| nodes.contains(*name) && !progress.mended.contains(*name));
+    let failed: BTreeSet<TableName> = progress.held_back.iter().chain(unmended).cloned().collect();
+    let edges: Vec<(TableName, TableName)> = project
         .nodes
         .values()
         .filter(|n| !n.kind.is_test())
         .flat_map(|child| {
-            let parents = child.depends_on.iter().filter_map(|d| build.project.nodes.get(d));
+            let parents = child.depends_on.iter().filter_map(|d| project.nodes.get(d));
             parents.map(|parent| (name_of(parent), name_of(child)))
         })
         .collect();
     // What failed and has a released version that readers go on seeing.
-    let mut held: BTreeSet<TableName> = build.held_back.iter().filter(|n| released(n).is_some()).cloned().collect();
+    let mut held: BTreeSet<TableName> = failed.iter().filter(|n| released(n).is_some()).cloned().collect();
     loop {
         let more: Vec<TableName> = edges
             .iter()
@@ -79,15 +124,15 @@ fn members(build: &Build<'_>, current: Option<&Release>) -> (BTreeMap<TableName,
         }
         held.extend(more);
     }
-    for (name, member) in built {
-        if !held.contains(name) && !build.held_back.contains(name) {
-            members.insert(name.clone(), member);
+    for (name, member) in &progress.members {
+        if !held.contains(name) && !failed.contains(name) {
+            members.insert(name.clone(), member.clone());
         }
     }
-    (members, held)
+    Next { members, held_back: held, failed }
 }
 
-async fn write(build: &Build<'_>, releases: &[Release]) -> Result<()> {
+async fn write(build: &Build, releases: &[Release]) -> Result<()> {
     let table = build.lake().table(&release::table_name())?;
     let existing = table.latest().await?;
     let mut writer = TableWriter::new(&table, release::schema(), BTreeMap::new())?;
@@ -96,11 +141,13 @@ async fn write(build: &Build<'_>, releases: &[Release]) -> Result<()> {
     change.adds = writer.close().await?;
     match &existing {
         None => {
-            let description = "The versions that belong together: a row a table or view of each release.";
             let id = Uuid::new_v4().to_string();
-            change = change.with_metadata(&id, &release::schema(), &[], &[], Some(description))?;
+            change = change.with_metadata(&id, &release::schema(), &[], &[], Some(DESCRIPTION))?;
         }
         Some(snapshot) => {
+            if !same_columns(&snapshot.schema, &release::schema()) {
+                change = change.with_metadata(&snapshot.table_id, &release::schema(), &[], &[], Some(DESCRIPTION))?;
+            }
             let now: DateTime<Utc> = Utc::now();
             change.removes = snapshot
                 .files

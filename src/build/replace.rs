@@ -1,7 +1,7 @@
 //! Rows of a table give way to others with the same keys.
 //!
-//! A row that comes out as it was, lineage aside where that does not count, is not rewritten, so that nothing downstream wakes for it; files without
-//! a row to replace are not touched.
+//! A row that comes out as it was, lineage aside where that does not count, is not rewritten, so that nothing downstream
+//! wakes for it; files without a row to replace are not touched.
 
 use std::sync::Arc;
 
@@ -11,14 +11,12 @@ use arrow::datatypes::DataType;
 use datafusion::catalog::TableProvider;
 use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::datasource::{MemTable, provider_as_source};
-use datafusion::functions_aggregate::expr_fn::{max, sum};
-use datafusion::logical_expr::{
-    Expr, ExprFunctionExt, JoinType, LogicalPlan, LogicalPlanBuilder, cast, ident, lit, when,
-};
+use datafusion::functions_aggregate::expr_fn::sum;
+use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, cast, ident, lit, when};
 use datafusion::prelude::{DataFrame, SessionContext};
 
-use super::Build;
 use super::publish::Candidate;
+use super::turn::Turn;
 use crate::engine;
 use crate::engine::changes::{is_lineage, restrict};
 use crate::engine::stage::stage;
@@ -87,7 +85,7 @@ fn range_of(batches: &[RecordBatch], column: usize) -> DfResult<Option<(ScalarVa
 
 /// The published rows with touched keys, against the rows that were just computed.
 pub struct Replaced<'a> {
-    pub build: &'a Build<'a>,
+    pub turn: &'a Turn,
     pub table: &'a Table,
     pub published: &'a Snapshot,
     pub keys: &'a Keys,
@@ -109,8 +107,7 @@ impl Replaced<'_> {
         let frame = |plan: DfResult<LogicalPlan>| -> Result<DataFrame> {
             Ok(DataFrame::new(context.state(), plan.map_err(|e| engine::error(&doing, e))?))
         };
-        let names =
-            |file: bool| -> Result<Arc<dyn TableProvider>> { self.build.catalog.provider(self.published, file) };
+        let names = |file: bool| -> Result<Arc<dyn TableProvider>> { self.turn.catalog.provider(self.published, file) };
         let stands = |provider: Arc<dyn TableProvider>| -> DfResult<LogicalPlanBuilder> {
             self.keys.keep(LogicalPlanBuilder::scan("published", provider_as_source(provider), None)?, recompute_by)
         };
@@ -119,29 +116,21 @@ impl Replaced<'_> {
             return Ok(None);
         }
 
-        let (content, lineage): (Vec<String>, Vec<String>) = {
-            let all = self.published.schema.fields().iter().map(|f| f.name().clone());
-            all.partition(|c| self.lineage_counts || !is_lineage(c, self.key))
-        };
+        let all = self.published.schema.fields().iter().map(|f| f.name().clone());
+        let content: Vec<String> = all.filter(|c| self.lineage_counts || !is_lineage(c, self.key)).collect();
         let rows = |files: &[Arc<DataFile>]| -> Result<Arc<dyn TableProvider>> {
-            let table = FilesTable::new(self.build.lake(), self.table, &self.published.schema, &[], files, false)?;
+            let table = FilesTable::new(self.turn.lake(), self.table, &self.published.schema, &[], files, false)?;
             Ok(Arc::new(table))
         };
         let new_rows = rows(fresh)?;
-        let columns = |sign: i64| -> Vec<Expr> {
-            content.iter().chain(&lineage).map(ident).chain([lit(sign).alias(COUNT)]).collect()
-        };
+        let columns = |sign: i64| -> Vec<Expr> { content.iter().map(ident).chain([lit(sign).alias(COUNT)]).collect() };
         let net = || -> DfResult<LogicalPlanBuilder> {
             let came =
                 LogicalPlanBuilder::scan("fresh", provider_as_source(new_rows.clone()), None)?.project(columns(1))?;
             let gone = stands(names(false).map_err(engine::external)?)?.project(columns(-1))?;
             let is_new = ident(COUNT).gt(lit(0_i64));
             let one_if = |is: Expr| when(is, lit(1_i64)).otherwise(lit(0_i64));
-            let mut totals =
-                vec![sum(one_if(is_new.clone())?).alias(CAME), sum(one_if(ident(COUNT).lt(lit(0_i64)))?).alias(LEFT)];
-            for column in &lineage {
-                totals.push(max(ident(column)).filter(is_new.clone()).build()?.alias(column));
-            }
+            let totals = [sum(one_if(is_new)?).alias(CAME), sum(one_if(ident(COUNT).lt(lit(0_i64)))?).alias(LEFT)];
             came.union(gone.build()?)?
                 .aggregate(content.iter().map(ident).collect::<Vec<_>>(), totals)?
                 .filter(ident(CAME).not_eq(ident(LEFT)))
@@ -176,9 +165,15 @@ impl Replaced<'_> {
         }
 
         let ordered: Vec<Expr> = self.published.schema.fields().iter().map(|f| ident(f.name())).collect();
+        // Rows that come, each with the lineage that it has: content that came as often as it left is there already.
         let coming = net()
             .and_then(|p| p.filter(ident(CAME).gt(lit(0_i64))))
-            .and_then(|p| repeat(p, CAME))
+            .and_then(|p| p.project(content.iter().map(|c| ident(c).alias(c)).collect::<Vec<_>>()))
+            .and_then(|p| p.alias("medallion_coming")?.build())
+            .and_then(|changed| {
+                let fresh = LogicalPlanBuilder::scan("fresh", provider_as_source(new_rows.clone()), None)?;
+                restrict(fresh, &content, changed, JoinType::LeftSemi)
+            })
             .and_then(|p| p.project(ordered.clone()))
             .and_then(|p| p.build());
         let mut written = stage(frame(coming)?, self.table).await?;
@@ -204,14 +199,4 @@ impl Replaced<'_> {
             how: "increment",
         }))
     }
-}
-
-/// Each row as often as its column `times` says.
-fn repeat(plan: LogicalPlanBuilder, times: &str) -> DfResult<LogicalPlanBuilder> {
-    use datafusion::common::Column;
-    use datafusion::functions_nested::range::range;
-    const COPIES: &str = "_medallion_copies";
-    let columns: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
-    let copies = range(lit(0_i64), ident(times), lit(1_i64)).alias(COPIES);
-    plan.project(columns.into_iter().chain([copies]))?.unnest_column(Column::from_name(COPIES))
 }

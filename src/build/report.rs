@@ -85,6 +85,8 @@ pub struct Summary {
     pub invocation_id: String,
     pub started_at: DateTime<Utc>,
     pub results: Vec<NodeResult>,
+    /// How incremental models compare with full builds of them, where that was asked for.
+    pub proofs: Vec<NodeResult>,
     /// The release that readers see now, if there is any.
     pub release: Option<Released>,
     /// The build was told to stop and left nodes as they were.
@@ -112,7 +114,7 @@ impl Summary {
 
     /// The worst that happened, as the kind of error that the command ends with.
     pub fn failure(&self) -> Option<Kind> {
-        let kinds = self.results.iter().filter_map(|r| match r.status {
+        let kinds = self.results.iter().chain(&self.proofs).filter_map(|r| match r.status {
             Status::Failed => Some(Kind::Failed),
             Status::Error(kind) => Some(kind),
             _ => None,

@@ -21,10 +21,11 @@ use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::{DataFrame, SessionContext};
 
 use self::history::{GIVEN, History, KEPT};
+use super::at_source;
 use super::publish::Candidate;
 use super::replace::{Keys, Replaced};
 use super::strategy::{columns_that_fit, shaped};
-use super::{Build, at_source};
+use super::turn::Turn;
 use crate::engine::sql::{self, Text};
 use crate::engine::stage::{as_data_file, same_columns, stage};
 use crate::engine::table::FilesTable;
@@ -37,7 +38,7 @@ use crate::models::{Compiled, Deletions, Node, SnapshotConfig, VersionedBy};
 /// Keys are held in memory. Beyond this many that change, the table is written anew, which spills.
 const MOST_KEYS: usize = 5_000_000;
 
-impl Build<'_> {
+impl Turn {
     pub(super) async fn stage_snapshot(
         &self,
         node: &Node,
@@ -48,7 +49,7 @@ impl Build<'_> {
         let Some(config) = &node.config.snapshot else {
             return Err(Error::bug(format!("{} is no snapshot", node.name)));
         };
-        let context = self.engine.session(Arc::new(self.catalog.clone()));
+        let context = self.session();
         let query = Text { file: &node.path, text: &compiled.sql };
         let frame = sql::query(&context, query).await.map_err(|e| at_source(e, node, compiled))?;
         let given = stored_schema(frame.schema().as_arrow()).map_err(|e| e.context(&node.path))?;
@@ -59,7 +60,7 @@ impl Build<'_> {
         let staged = stage(frame, table).await.map_err(|e| at_source(e, node, compiled))?;
         let files: Vec<Arc<DataFile>> = staged.files.iter().map(as_data_file).collect();
         let taking = Taking {
-            build: self,
+            turn: self,
             node,
             table,
             history: History {
@@ -69,7 +70,7 @@ impl Build<'_> {
                 given: &names(&given),
                 tells_deletions: columns.table.field_with_name(&config.columns.is_deleted).is_ok(),
                 told_deletions: published.is_some_and(|p| p.schema.field_with_name(&config.columns.is_deleted).is_ok()),
-                now: self.started_at,
+                now: self.build.started_at,
             },
             columns: &columns,
             given: &files,
@@ -84,7 +85,7 @@ impl Build<'_> {
 
 /// One run of a snapshot.
 struct Taking<'a> {
-    build: &'a Build<'a>,
+    turn: &'a Turn,
     node: &'a Node,
     table: &'a Table,
     history: History<'a>,
@@ -97,7 +98,7 @@ struct Taking<'a> {
 impl Taking<'_> {
     async fn candidate(&self) -> Result<Candidate> {
         let given: Arc<dyn TableProvider> =
-            Arc::new(FilesTable::new(self.build.lake(), self.table, &self.columns.content, &[], self.given, false)?);
+            Arc::new(FilesTable::new(self.turn.lake(), self.table, &self.columns.content, &[], self.given, false)?);
         let context = self.session(given.clone(), self.kept()?);
         self.ensure_told_apart(&context).await?;
         let Some(published) = &self.published else {
@@ -117,7 +118,7 @@ impl Taking<'_> {
         let staged = self.staged(&context).await?;
         let fresh: Vec<Arc<DataFile>> = staged.files.iter().map(as_data_file).collect();
         let replaced = Replaced {
-            build: self.build,
+            turn: self.turn,
             table: self.table,
             published,
             keys: &keys,
@@ -145,7 +146,7 @@ impl Taking<'_> {
     /// The table as it is; without rows where there is none.
     fn kept(&self) -> Result<Arc<dyn TableProvider>> {
         match &self.published {
-            Some(published) => self.build.catalog.provider(published, false),
+            Some(published) => self.turn.catalog.provider(published, false),
             None => Ok(Arc::new(
                 MemTable::try_new(self.columns.table.clone(), vec![vec![]])
                     .map_err(|e| engine::error("an empty table", e))?,
@@ -161,10 +162,10 @@ impl Taking<'_> {
     }
 
     fn session(&self, given: Arc<dyn TableProvider>, kept: Arc<dyn TableProvider>) -> SessionContext {
-        let mut catalog = self.build.catalog.clone();
+        let mut catalog = self.turn.catalog.clone();
         catalog.replace(&TableName::new(OWN_SCHEMA, GIVEN), given);
         catalog.replace(&TableName::new(OWN_SCHEMA, KEPT), kept);
-        self.build.engine.session(Arc::new(catalog))
+        self.turn.build.engine.session(Arc::new(catalog))
     }
 
     async fn query(&self, context: &SessionContext, text: &str) -> Result<DataFrame> {

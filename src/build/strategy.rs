@@ -16,9 +16,10 @@ use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlanBuilder, cast, ident, lit, when};
 use datafusion::prelude::{DataFrame, SessionContext};
 
+use super::at_source;
 use super::publish::Candidate;
 use super::replace::{Keys, Replaced};
-use super::{Build, at_source};
+use super::turn::Turn;
 use crate::engine;
 use crate::engine::changes::restrict;
 use crate::engine::sql::{self, Text};
@@ -34,7 +35,7 @@ const MOST_KEYS: u64 = 5_000_000;
 /// Keys shown with an error.
 const SHOWN: usize = 3;
 
-impl Build<'_> {
+impl Turn {
     pub(super) async fn stage_strategy(
         &self,
         node: &Node,
@@ -43,14 +44,14 @@ impl Build<'_> {
         published: &Snapshot,
         strategy: Strategy,
     ) -> Result<Candidate> {
-        let context = self.engine.session(Arc::new(self.catalog.clone()));
+        let context = self.session();
         let query = Text { file: &node.path, text: &compiled.sql };
         let frame = sql::query(&context, query).await.map_err(|e| at_source(e, node, compiled))?;
         let columns = columns_after(node, &published.schema, stored_schema(frame.schema().as_arrow())?.as_ref())?;
         let frame = shaped(frame, &columns).map_err(|e| engine::error(&format!("building {}", node.name), e))?;
         let staged = stage(frame, table).await.map_err(|e| at_source(e, node, compiled))?;
         let after = Snapshot { schema: columns, ..published.clone() };
-        let addition = Addition { build: self, context, node, table, before: published, after: &after };
+        let addition = Addition { turn: self, context, node, table, before: published, after: &after };
         let files: Vec<String> = staged.files.iter().map(|f| f.path.clone()).collect();
         let outcome = addition.candidate(staged, strategy).await;
         // The candidate's own files are not among those that were only on the way to it.
@@ -62,7 +63,7 @@ impl Build<'_> {
 
 /// The rows of a query on their way into a table.
 struct Addition<'a> {
-    build: &'a Build<'a>,
+    turn: &'a Turn,
     context: SessionContext,
     node: &'a Node,
     table: &'a Table,
@@ -120,7 +121,7 @@ impl Addition<'_> {
         let Some(keys) = Keys::new(keys)? else { return self.appended(staged).await };
         let fresh: Vec<Arc<DataFile>> = staged.files.iter().map(as_data_file).collect();
         let replaced = Replaced {
-            build: self.build,
+            turn: self.turn,
             table: self.table,
             published: self.after,
             keys: &keys,
@@ -190,13 +191,13 @@ impl Addition<'_> {
 
     fn rows_of(&self, staged: &Staged) -> DfResult<LogicalPlanBuilder> {
         let files: Vec<Arc<DataFile>> = staged.files.iter().map(as_data_file).collect();
-        let provider = FilesTable::new(self.build.lake(), self.table, &self.after.schema, &[], &files, false);
+        let provider = FilesTable::new(self.turn.lake(), self.table, &self.after.schema, &[], &files, false);
         let provider = provider.map_err(engine::external)?;
         LogicalPlanBuilder::scan("fresh", provider_as_source(Arc::new(provider)), None)
     }
 
     fn published(&self) -> DfResult<LogicalPlanBuilder> {
-        let provider = self.build.catalog.provider(self.after, false).map_err(engine::external)?;
+        let provider = self.turn.catalog.provider(self.after, false).map_err(engine::external)?;
         LogicalPlanBuilder::scan("published", provider_as_source(provider), None)
     }
 

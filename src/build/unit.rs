@@ -8,7 +8,7 @@
 mod difference;
 mod made_up;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,6 +16,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
+use tokio::sync::RwLock;
 use uuid::Uuid;
 
 use self::difference::difference;
@@ -23,6 +24,7 @@ use self::made_up::{completed, made_up};
 use super::inputs::{Input, code_mark};
 use super::publish::key_of;
 use super::report::{NodeResult, Status};
+use super::turn::Turn;
 use super::{Build, Options, at_source, name_of, seed};
 use crate::engine::catalog::Catalog;
 use crate::engine::sql::{self, Text};
@@ -35,10 +37,10 @@ use crate::lake::write::TableWriter;
 use crate::lake::{Lake, Snapshot, TableName};
 use crate::models::{Compiled, Materialized, Node, NodeKind, UnitTest};
 
-impl Build<'_> {
-    /// Runs unit tests and counts those that failed.
-    pub(super) async fn run_unit_tests(&mut self, tests: &[&Node]) -> Result<usize> {
-        let mut failed = 0;
+impl Turn {
+    /// Runs unit tests, each on rows of its own.
+    pub(super) async fn run_unit_tests(&self, tests: &[&Node]) -> Result<Vec<NodeResult>> {
+        let mut results = Vec::with_capacity(tests.len());
         for test in tests {
             let began = Instant::now();
             let (status, message) = match self.judge_unit(test).await {
@@ -47,18 +49,18 @@ impl Build<'_> {
                 Err(e) if matches!(e.kind(), Kind::Input | Kind::Failed) => (Status::Error(e.kind()), e.to_string()),
                 Err(e) => return Err(e.context(format!("unit test {}", test.name))),
             };
-            failed += usize::from(status.is_failure());
             let mut result = NodeResult::of(test, status, &message);
             result.failures = Some(i64::from(status.is_failure()));
             result.elapsed = began.elapsed();
-            self.results.push(result);
+            results.push(result);
         }
-        Ok(failed)
+        Ok(results)
     }
 
     /// What is not as expected, if anything.
     async fn judge_unit(&self, test: &Node) -> Result<Option<String>> {
-        let Some((unit, model)) = test.unit.as_ref().and_then(|u| Some((u, self.project.nodes.get(&u.model)?))) else {
+        let Some((unit, model)) = test.unit.as_ref().and_then(|u| Some((u, self.build.project.nodes.get(&u.model)?)))
+        else {
             return Err(Error::bug(format!("{} is no unit test", test.name)));
         };
         let mut differences = Vec::new();
@@ -66,9 +68,8 @@ impl Build<'_> {
         for (expected, after, what) in expectations {
             let Some(expected) = expected else { continue };
             let lake = Lake::in_memory()?;
-            let engine = self.engine.over(&lake)?;
-            let options = Options::default();
-            let mut trial = self.trial(&engine, &options, unit);
+            let engine = self.build.engine.over(&lake)?;
+            let mut trial = self.trial(engine, unit);
             let found = trial.outcome(self, unit, model, after).await.map_err(|e| at_test(e, test))?;
             let expected = made_up(expected, &found.0, &trial.empty(), &format!("what {} expects", test.name))
                 .await
@@ -80,36 +81,36 @@ impl Build<'_> {
         Ok((!differences.is_empty()).then(|| differences.join("\n")))
     }
 
-    /// A build of the same project in another lake, which has nothing yet.
-    fn trial<'t>(&'t self, engine: &'t Engine, options: &'t Options, unit: &UnitTest) -> Build<'t> {
-        Build {
-            engine,
-            project: self.project,
-            options,
+    /// A turn of the same project in another lake, which has nothing yet.
+    fn trial(&self, engine: Engine, unit: &UnitTest) -> Turn {
+        let catalog = Catalog::only(&engine.lake, []);
+        let build = Build {
+            engine: Arc::new(engine),
+            project: self.build.project.clone(),
+            options: Options::default(),
             id: Uuid::new_v4(),
-            started_at: self.started_at,
-            catalog: Catalog::only(&engine.lake, []),
-            inputs: Default::default(),
-            results: Vec::new(),
-            broken: Default::default(),
-            versions: Default::default(),
-            views: Default::default(),
-            held_back: Default::default(),
-            overrides: Some(Arc::new(unit.overrides.clone())),
+            started_at: self.build.started_at,
             lease: None,
-            publishing: Arc::default(),
-            interrupted: false,
+            memory: RwLock::default(),
+        };
+        Turn {
+            build: Arc::new(build),
+            catalog,
+            inputs: HashMap::new(),
+            gate: Arc::default(),
+            need: self.need,
+            overrides: Some(Arc::new(unit.overrides.clone())),
         }
     }
 
     fn empty(&self) -> SessionContext {
-        self.engine.session(Arc::new(Catalog::only(self.lake(), [])))
+        self.build.engine.session(Arc::new(Catalog::only(self.lake(), [])))
     }
 
     /// The rows that come of those that are given, with the columns that they have.
     async fn outcome(
         &mut self,
-        real: &Build<'_>,
+        real: &Turn,
         unit: &UnitTest,
         model: &Node,
         after: bool,
@@ -152,17 +153,17 @@ impl Build<'_> {
     /// What ephemeral models depend on, which nobody gives rows to.
     fn adopt_ephemeral(&mut self, model: &Node) {
         let given = self.overrides.as_ref().map(|o| o.given.clone()).unwrap_or_default();
-        for node in self.project.order() {
+        for node in self.build.project.order() {
             let stands_in_queries =
                 node.config.materialized == Materialized::Ephemeral && !given.contains(&node.unique_id);
             if stands_in_queries && node.kind == NodeKind::Model && node.unique_id != model.unique_id {
-                self.inputs.insert(node.unique_id.clone(), self.through(node));
+                self.inputs.insert(node.unique_id.clone(), self.inputs_of(node));
             }
         }
     }
 
     async fn rows_of(&self, model: &Node, compiled: &Compiled) -> Result<(SchemaRef, Vec<RecordBatch>)> {
-        let context = self.engine.session(Arc::new(self.catalog.clone()));
+        let context = self.session();
         let query = Text { file: &model.path, text: &compiled.sql };
         let frame = sql::query(&context, query).await.map_err(|e| at_source(e, model, compiled))?;
         let shape = stored_schema(frame.schema().as_arrow())?;
@@ -172,7 +173,7 @@ impl Build<'_> {
     }
 
     fn table_of(&self, unique_id: &str) -> Result<TableName> {
-        let relation = self.project.relation(unique_id);
+        let relation = self.build.project.relation(unique_id);
         let relation = relation.ok_or_else(|| Error::bug(format!("{unique_id} has no table")))?;
         Ok(TableName::new(relation.schema, relation.name))
     }
@@ -209,23 +210,23 @@ impl Build<'_> {
     async fn shape_of(&self, unique_id: &str) -> Result<SchemaRef> {
         let name = self.table_of(unique_id)?;
         if self.catalog.names().any(|known| *known == name) {
-            let context = self.engine.session(Arc::new(self.catalog.clone()));
+            let context = self.session();
             let text = format!("select * from \"{}\".\"{}\"", name.schema, name.name);
             let frame = sql::query(&context, Text { file: unique_id, text: &text }).await?;
             return stored_schema(frame.schema().as_arrow());
         }
-        let Some(node) = self.project.nodes.get(unique_id) else {
+        let Some(node) = self.build.project.nodes.get(unique_id) else {
             return Err(Error::input(format!("nothing tells the columns of {name}")));
         };
         let mut catalog = Catalog::only(self.lake(), []);
-        for parent in self.project.tables_read_by(unique_id) {
+        for parent in self.build.project.tables_read_by(unique_id) {
             let shape = Box::pin(self.shape_of(&parent)).await?;
             let empty = MemTable::try_new(shape, vec![vec![]]).map_err(|e| engine::error("an empty table", e))?;
             catalog.replace(&self.table_of(&parent)?, Arc::new(empty));
         }
-        let context = self.engine.session(Arc::new(catalog));
+        let context = self.build.engine.session(Arc::new(catalog));
         let frame = match node.kind {
-            NodeKind::Seed => seed::frame(&context, &self.project.root, node)?,
+            NodeKind::Seed => seed::frame(&context, &self.build.project.root, node)?,
             _ => {
                 let compiled = self.compile(node)?;
                 let query = Text { file: &node.path, text: &compiled.sql };

@@ -1,16 +1,21 @@
 //! `medallion build`, and the verbs of dbt that do part of it: `run`, `seed`, `snapshot` and `test`.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use super::project::{Chosen, ProjectArguments, write_manifest};
 use super::{World, grouped, stop_signal};
-use crate::build::{self, NodeResult, Options, Status, Summary, write_run_results};
+use crate::build::{self, Keep, LineageTarget, NodeResult, Options, Status, Summary, write_run_results};
+use crate::config::Secret;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::models::{NodeKind, Project};
+
+mod plan;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -25,8 +30,33 @@ pub struct Arguments {
     /// Stop at the first failure
     #[arg(short = 'x', long)]
     fail_fast: bool,
+    /// Build so many nodes at the same time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
     #[command(flatten)]
     at: ProjectArguments,
+    #[command(flatten)]
+    more: MoreOfBuild,
+}
+
+/// What `build` alone can do.
+#[derive(Args)]
+pub struct MoreOfBuild {
+    /// Tell what would be built, why, and from how much; nothing is written
+    #[arg(long, conflicts_with = "prove_incremental")]
+    plan: bool,
+    /// How the plan is told
+    #[arg(long, value_enum, value_name = "FORMAT", requires = "plan")]
+    output: Option<PlanFormat>,
+    /// Afterwards compare each incremental model with a full build of it, of which nothing is published
+    #[arg(long)]
+    prove_incremental: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    Text,
+    Json,
 }
 
 /// What dbt calls it when only some kinds of nodes are built.
@@ -68,7 +98,7 @@ impl Verb {
 }
 
 pub async fn run(world: &World, verb: Verb, arguments: Arguments) -> Result<()> {
-    let project = arguments.at.load(world, arguments.full_refresh)?;
+    let project = Arc::new(arguments.at.load(world, arguments.full_refresh)?);
     let options = Options {
         select: arguments.chosen.select.clone(),
         exclude: arguments.chosen.exclude.clone(),
@@ -77,7 +107,17 @@ pub async fn run(world: &World, verb: Verb, arguments: Arguments) -> Result<()> 
         fail_fast: arguments.fail_fast,
         kinds: verb.kinds(),
         nodes: None,
+        threads: threads(world, &project, arguments.threads),
+        prove: arguments.more.prove_incremental,
+        ..settings(world)?
     };
+    if verb != Verb::Build && (arguments.more.plan || arguments.more.prove_incremental) {
+        return Err(Error::input(format!("{} has no plan and no proof", verb.name()))
+            .hint("medallion build --plan, medallion build --prove-incremental"));
+    }
+    if arguments.more.plan {
+        return plan::show(world, &project, options, arguments.more.output).await;
+    }
     let said = json!({
         "which": verb.name(),
         "select": arguments.chosen.select,
@@ -85,11 +125,11 @@ pub async fn run(world: &World, verb: Verb, arguments: Arguments) -> Result<()> 
         "vars": arguments.at.vars_as_given(),
         "full_refresh": arguments.full_refresh,
     });
-    run_with(world, &project, &options, said).await
+    run_with(world, &project, options, said).await
 }
 
 /// Builds, tells how it went, and keeps it for tools and for `retry`; `said` is how it was asked for.
-pub async fn run_with(world: &World, project: &Project, options: &Options, said: Value) -> Result<()> {
+pub async fn run_with(world: &World, project: &Arc<Project>, options: Options, said: Value) -> Result<()> {
     let stop = stop_signal("giving up what is not published yet, and leaving")?;
     let mut report = |result: &NodeResult| report(result, world.quiet);
     let summary = execute(world, project, options, Utc::now(), stop, &mut report).await?;
@@ -101,26 +141,64 @@ pub async fn run_with(world: &World, project: &Project, options: &Options, said:
     let compiled = summary.results.iter().filter_map(|r| Some((r.unique_id.clone(), r.compiled.clone()?)));
     write_manifest(project, &summary.invocation(), &compiled.collect())?;
     println!("{}", closing(&summary));
+    summary.proofs.iter().for_each(|proof| println!("{}", proved(proof)));
     match summary.failure() {
         None => Ok(()),
         Some(kind) => Err(Error::new(kind, failures(&summary))),
     }
 }
 
+/// How many nodes are built at the same time: as asked for, as the profile says, or as the configuration does.
+pub fn threads(world: &World, project: &Project, asked_for: Option<u16>) -> usize {
+    asked_for.map(usize::from).or(project.target.threads).unwrap_or_else(|| world.config.build.threads())
+}
+
+/// What the configuration says of every build.
+pub fn settings(world: &World) -> Result<Options> {
+    let build = &world.config.build;
+    let webhook = match (&build.webhook, &build.webhook_file) {
+        (Some(_), Some(_)) => {
+            return Err(Error::input("build.webhook and build.webhook_file are both set").hint("keep one of them"));
+        }
+        (Some(url), None) => Some(url.clone()),
+        (None, Some(file)) => Some(Secret::from_file("build.webhook_file", file)?),
+        (None, None) => None,
+    };
+    Ok(Options {
+        releases: Keep { number: build.releases_keep, age: build.releases_age },
+        retries: build.retries,
+        openlineage: build.openlineage.as_ref().map(|target| LineageTarget::of(target.reveal())),
+        webhook,
+        ..Options::default()
+    })
+}
+
 /// The build itself, as `demo` runs it too.
 pub async fn execute(
     world: &World,
-    project: &Project,
-    options: &Options,
+    project: &Arc<Project>,
+    options: Options,
     now: DateTime<Utc>,
     stop: watch::Receiver<bool>,
     done: &mut dyn FnMut(&NodeResult),
 ) -> Result<Summary> {
+    let engine = engine(world, now).await?;
+    build::run(&engine, project, &world.contracts()?, options, now, stop, done).await
+}
+
+/// An engine on a lake that answers.
+async fn engine(world: &World, now: DateTime<Utc>) -> Result<Arc<Engine>> {
     let lake = world.lake()?;
     lake.ensure_reachable().await?;
     let settings = &world.config.build;
-    let engine = Engine::new(&lake, settings.memory, settings.threads(), now, world.key()?)?;
-    build::run(&engine, project, &world.contracts()?, options, now, stop, done).await
+    Ok(Arc::new(Engine::new(&lake, settings.memory, settings.threads(), now, world.key()?)?))
+}
+
+fn proved(proof: &NodeResult) -> String {
+    match proof.status {
+        Status::Success => format!("proved: {} is what a full build gives", proof.relation),
+        _ => format!("not proved: {}: {}", proof.relation, proof.message),
+    }
 }
 
 fn report(result: &NodeResult, quiet: bool) {
@@ -186,6 +264,7 @@ fn failures(summary: &Summary) -> String {
     let failed: Vec<&str> = summary
         .results
         .iter()
+        .chain(&summary.proofs)
         .filter(|r| matches!(r.status, Status::Failed | Status::Error(_)))
         .map(|r| r.name.as_str())
         .collect();

@@ -33,6 +33,8 @@ pub struct Catalog {
     lake: Lake,
     tables: BTreeSet<TableName>,
     pins: HashMap<TableName, u64>,
+    /// Ids of pinned tables, where they are known.
+    identities: HashMap<TableName, String>,
     replaced: HashMap<TableName, Arc<dyn TableProvider>>,
     /// Snapshots already read. A version cannot change, so neither can these.
     snapshots: Arc<Mutex<Snapshots>>,
@@ -50,6 +52,7 @@ impl Catalog {
             lake: lake.clone(),
             tables: tables.into_iter().collect(),
             pins: HashMap::new(),
+            identities: HashMap::new(),
             replaced: HashMap::new(),
             snapshots: Arc::default(),
         }
@@ -58,6 +61,11 @@ impl Catalog {
     pub fn pin(&mut self, name: &TableName, version: u64) {
         self.tables.insert(name.clone());
         self.pins.insert(name.clone(), version);
+    }
+
+    /// A pinned table that has another id is not the one that was meant.
+    pub fn expect(&mut self, name: &TableName, table_id: &str) {
+        self.identities.insert(name.clone(), table_id.to_owned());
     }
 
     /// Shows `provider` under that name, whatever the lake holds.
@@ -83,7 +91,16 @@ impl Catalog {
     pub async fn snapshot(&self, name: &TableName) -> Result<Option<Arc<Snapshot>>> {
         let table = self.lake.table(name)?;
         match self.pins.get(name) {
-            Some(version) => self.at(name, *version).await.map(Some),
+            Some(version) => {
+                let snapshot = self.at(name, *version).await?;
+                if self.identities.get(name).is_some_and(|id| *id != snapshot.table_id) {
+                    return Err(Error::failed(format!(
+                        "{name} was dropped and made again: version {version} of what it was is gone"
+                    ))
+                    .hint("`medallion build` makes a release of what there is now"));
+                }
+                Ok(Some(snapshot))
+            }
             None => Ok(table.latest().await?.map(|s| self.remember(s))),
         }
     }

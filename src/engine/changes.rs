@@ -32,7 +32,7 @@ pub const CHANGE_TYPE: &str = "_change_type";
 /// Files that left a table are looked for so many at a time.
 const LOOKS_AT_ONCE: usize = 16;
 /// How often a row came, less how often it left.
-const COUNT: &str = "_medallion_count";
+pub const COUNT: &str = "_medallion_count";
 
 /// Columns that say how a row got here rather than what it says; they take no part in telling whether a row changed.
 pub fn is_lineage(column: &str, key: &[String]) -> bool {
@@ -229,7 +229,11 @@ fn signed(provider: Arc<dyn TableProvider>, sign: i64) -> DfResult<LogicalPlanBu
 }
 
 /// Rows that came more often than they left (count above zero), or less often (below). Grouping takes NULL as a value.
-fn net(came: Arc<dyn TableProvider>, left: Arc<dyn TableProvider>, content: Vec<Expr>) -> DfResult<LogicalPlanBuilder> {
+pub fn net(
+    came: Arc<dyn TableProvider>,
+    left: Arc<dyn TableProvider>,
+    content: Vec<Expr>,
+) -> DfResult<LogicalPlanBuilder> {
     signed(came, 1)?
         .union(signed(left, -1)?.build()?)?
         .aggregate(content, [sum(ident(COUNT)).alias(COUNT)])?

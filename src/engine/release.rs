@@ -1,12 +1,17 @@
 //! Releases: the versions that belong together, which readers see as one.
 //!
 //! They are kept in `_medallion.releases`, a Delta table like any other: a row a table or view of each release. Only so
-//! many are kept; the table does not grow with time.
+//! many are kept, of a certain age; the table does not grow with time. A release knows its tables by their ids as well,
+//! for a table that was dropped and made again counts its versions from zero; and it knows which tables were to be built
+//! and were not, for what belongs to them stays with them until they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    new_null_array,
+};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use chrono::{DateTime, Utc};
@@ -23,12 +28,20 @@ pub struct Release {
     pub created_at: DateTime<Utc>,
     pub build: String,
     pub members: BTreeMap<TableName, Member>,
+    /// Tables that failed and were not mended since; some of them were never released.
+    pub held_back: BTreeSet<TableName>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Member {
-    Table { version: u64 },
-    View { sql: String },
+    /// The id is unknown of releases that were made before ids were kept.
+    Table {
+        version: u64,
+        table_id: Option<String>,
+    },
+    View {
+        sql: String,
+    },
 }
 
 pub fn table_name() -> TableName {
@@ -45,6 +58,8 @@ pub fn schema() -> SchemaRef {
         text("name"),
         Field::new("version", DataType::Int64, true),
         text("sql"),
+        text("table_id"),
+        Field::new("held_back", DataType::Boolean, true),
     ]))
 }
 
@@ -94,6 +109,14 @@ fn read(batch: &RecordBatch, releases: &mut BTreeMap<u64, Release>) -> Result<()
     let [build, schema, name, sql] = texts;
     let (build, schema, name, sql) = (build?, schema?, name?, sql?);
     let text = |array: &ArrayRef, row: usize| -> String { array.as_string::<i32>().value(row).to_owned() };
+    // Columns that earlier versions of the table do not have.
+    let later = |name: &str, data_type: DataType| -> Result<ArrayRef> {
+        match batch.column_by_name(name) {
+            Some(_) => column(name, data_type),
+            None => Ok(new_null_array(&data_type, batch.num_rows())),
+        }
+    };
+    let (table_ids, held_back) = (later("table_id", DataType::Utf8)?, later("held_back", DataType::Boolean)?);
     for row in 0..batch.num_rows() {
         let id = ids.value(row).unsigned_abs();
         let release = releases.entry(id).or_insert_with(|| Release {
@@ -101,20 +124,28 @@ fn read(batch: &RecordBatch, releases: &mut BTreeMap<u64, Release>) -> Result<()
             created_at: DateTime::from_timestamp_micros(times.value(row)).unwrap_or_default(),
             build: text(&build, row),
             members: BTreeMap::new(),
+            held_back: BTreeSet::new(),
         });
-        let member = match versions.is_valid(row) {
-            true => Member::Table { version: versions.value(row).unsigned_abs() },
-            false => Member::View { sql: text(&sql, row) },
-        };
-        release.members.insert(TableName::new(text(&schema, row), text(&name, row)), member);
+        let name = TableName::new(text(&schema, row), text(&name, row));
+        if held_back.is_valid(row) && held_back.as_boolean().value(row) {
+            release.held_back.insert(name.clone());
+        }
+        if versions.is_valid(row) {
+            let table_id = table_ids.is_valid(row).then(|| text(&table_ids, row));
+            release.members.insert(name, Member::Table { version: versions.value(row).unsigned_abs(), table_id });
+        } else if sql.is_valid(row) {
+            release.members.insert(name, Member::View { sql: text(&sql, row) });
+        }
     }
     Ok(())
 }
 
 pub fn to_batch(releases: &[Release]) -> Result<RecordBatch> {
-    type Row<'a> = (&'a Release, &'a TableName, &'a Member);
+    type Row<'a> = (&'a Release, &'a TableName, Option<&'a Member>);
+    let names = |r: &'_ Release| -> BTreeSet<TableName> { r.members.keys().chain(&r.held_back).cloned().collect() };
+    let named: Vec<(&Release, BTreeSet<TableName>)> = releases.iter().map(|r| (r, names(r))).collect();
     let rows: Vec<Row<'_>> =
-        releases.iter().flat_map(|r| r.members.iter().map(move |(name, member)| (r, name, member))).collect();
+        named.iter().flat_map(|(r, names)| names.iter().map(move |name| (*r, name, r.members.get(name)))).collect();
     let text = |get: &dyn Fn(&Row<'_>) -> Option<String>| -> ArrayRef {
         Arc::new(StringArray::from_iter(rows.iter().map(get)))
     };
@@ -129,13 +160,18 @@ pub fn to_batch(releases: &[Release]) -> Result<RecordBatch> {
         text(&|(_, n, _)| Some(n.schema.clone())),
         text(&|(_, n, _)| Some(n.name.clone())),
         Arc::new(Int64Array::from_iter(rows.iter().map(|(_, _, m)| match m {
-            Member::Table { version } => Some(number(*version)),
-            Member::View { .. } => None,
+            Some(Member::Table { version, .. }) => Some(number(*version)),
+            _ => None,
         }))),
         text(&|(_, _, m)| match m {
-            Member::View { sql } => Some(sql.clone()),
-            Member::Table { .. } => None,
+            Some(Member::View { sql }) => Some(sql.clone()),
+            _ => None,
         }),
+        text(&|(_, _, m)| match m {
+            Some(Member::Table { table_id, .. }) => table_id.clone(),
+            _ => None,
+        }),
+        Arc::new(BooleanArray::from_iter(rows.iter().map(|(r, name, _)| Some(r.held_back.contains(*name))))),
     ];
     RecordBatch::try_new(schema(), columns).map_err(|e| Error::bug("the rows of a release").because(e))
 }
@@ -151,8 +187,9 @@ pub async fn catalog(engine: &Engine, lake: &Lake, release: Option<&Release>, al
         catalog.keep(|name| everywhere(name) || release.members.contains_key(name));
     }
     for (name, member) in &release.members {
-        if let Member::Table { version } = member {
+        if let Member::Table { version, table_id } = member {
             catalog.pin(name, *version);
+            table_id.iter().for_each(|id| catalog.expect(name, id));
         }
     }
     // A view may stand on a view: their names say nothing of the order, so each round shows what can be shown.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema, SchemaRef};
 use datafusion::physical_plan::{ExecutionPlanProperties, SendableRecordBatchStream, execute_stream_partitioned};
 use datafusion::prelude::DataFrame;
 use futures::TryStreamExt;
@@ -123,12 +123,29 @@ pub fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
         .iter()
         .zip(schema.fields())
         .map(|(column, field)| {
-            cast_with_options(column, field.data_type(), &options).map_err(|e| {
+            let stored = cast_with_options(column, field.data_type(), &options).map_err(|e| {
                 Error::input(format!("column `{}` cannot be stored as {}", field.name(), field.data_type())).because(e)
-            })
+            })?;
+            Ok(one_nan(stored))
         })
         .collect::<Result<Vec<_>>>()?;
     RecordBatch::try_new(schema.clone(), columns).map_err(|e| Error::bug("a batch does not fit its schema").because(e))
+}
+
+/// The column with one NaN for all of them. They differ in sign and payload by how they came about, and comparisons tell
+/// them apart; as a key, and as a value, they are one.
+fn one_nan(column: ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Float32 if column.as_primitive::<Float32Type>().values().iter().any(|v| v.is_nan()) => {
+            let one = |v: f32| if v.is_nan() { f32::NAN } else { v };
+            Arc::new(column.as_primitive::<Float32Type>().unary::<_, Float32Type>(one))
+        }
+        DataType::Float64 if column.as_primitive::<Float64Type>().values().iter().any(|v| v.is_nan()) => {
+            let one = |v: f64| if v.is_nan() { f64::NAN } else { v };
+            Arc::new(column.as_primitive::<Float64Type>().unary::<_, Float64Type>(one))
+        }
+        _ => column,
+    }
 }
 
 /// A staged file as a reader sees it.

@@ -2,6 +2,9 @@
 //!
 //! A bound from the log may be wider than the values (long strings are cut, other writers cut times to milliseconds).
 //! It is called exact only where it must be the value itself; the optimizer answers MIN and MAX from exact ones.
+//!
+//! Bounds of floats pass NaN over, which compares as greater than every number, or as less. Our own files have none where
+//! there is a NaN; of anybody else's files they are not believed.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,7 +18,7 @@ use datafusion::common::{Column, ColumnStatistics, ScalarValue, Statistics};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::lake::DataFile;
+use crate::lake::{DataFile, write};
 
 /// The bounds of one file's columns, in the order of the schema they were read for.
 #[derive(Debug, Clone)]
@@ -48,10 +51,15 @@ impl FileStatistics {
     /// Reads what the log has for these columns. What it does not have, or what cannot be read, is unknown.
     pub fn of(file: &DataFile, schema: &Schema) -> FileStatistics {
         let logged: Logged<'_> = file.stats.as_deref().and_then(|s| serde_json::from_str(s).ok()).unwrap_or_default();
+        let is_own = write::is_own_file(file.path.rsplit('/').next().unwrap_or_default());
         let columns = schema
             .fields()
             .iter()
             .map(|field| {
+                let nulls = logged.null_count.get(field.name()).and_then(|v| v.get().parse().ok());
+                if field.data_type().is_floating() && !is_own {
+                    return Bounds { nulls, ..Bounds::default() };
+                }
                 let (low, high) = (logged.min_values.get(field.name()), logged.max_values.get(field.name()));
                 let min = low.and_then(|v| bound(v.get(), field.data_type(), false));
                 let max = high.and_then(|v| bound(v.get(), field.data_type(), true));
@@ -59,11 +67,17 @@ impl FileStatistics {
                     exact: is_exact(field.data_type(), low.map(|v| v.get()), high.map(|v| v.get())),
                     min,
                     max,
-                    nulls: logged.null_count.get(field.name()).and_then(|v| v.get().parse().ok()),
+                    nulls,
                 }
             })
             .collect();
         FileStatistics { rows: logged.num_records, columns }
+    }
+
+    /// Whether a float of this schema may be NaN in this file, whatever the bounds in the file itself say.
+    pub fn may_have_nan(&self, schema: &Schema) -> bool {
+        let floats = schema.fields().iter().zip(&self.columns).filter(|(f, _)| f.data_type().is_floating());
+        floats.into_iter().any(|(_, c)| c.max.is_none() && (c.nulls.is_none() || c.nulls != self.rows))
     }
 
     /// The same for DataFusion's planner.

@@ -155,6 +155,12 @@ impl TableProvider for FilesTable {
         if files.is_empty() {
             return Ok(Arc::new(EmptyExec::new(project_schema(&self.schema(), projection)?)));
         }
+        let mut options = state.default_table_options().parquet;
+        if files.iter().any(|f| f.bounds.may_have_nan(self.columns.file_schema())) {
+            // The bounds inside the files pass NaN over as well.
+            options.global.pruning = false;
+            options.global.enable_page_index = false;
+        }
         let statistics = merged(&files, &self.schema()).unwrap_or_else(|| Statistics::new_unknown(&self.schema()));
         let group = FileGroup::new(files.into_iter().map(|f| f.file.clone()).collect());
         let groups = group.split_files(state.config().target_partitions());
@@ -165,7 +171,7 @@ impl TableProvider for FilesTable {
             runtime.cache_manager.get_file_metadata_cache(),
         );
         let source = ParquetSource::new(self.columns.clone())
-            .with_table_parquet_options(state.default_table_options().parquet)
+            .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(reader));
         let config = FileScanConfigBuilder::new(self.store.clone(), Arc::new(source))
             .with_file_groups(groups)

@@ -40,6 +40,8 @@ pub struct Lease {
     renewal: JoinHandle<()>,
     /// When it was taken, by the store's clock.
     pub taken_at: DateTime<Utc>,
+    /// When the holder before began, if it never gave the lease back.
+    pub abandoned: Option<DateTime<Utc>>,
 }
 
 struct Inner {
@@ -80,6 +82,7 @@ pub async fn try_acquire(lake: &Lake, what: &str) -> Result<Result<Lease>> {
             until.format("%T UTC")
         ))));
     }
+    let abandoned = current.as_ref().filter(|(_, state)| state.until.is_some()).map(|(_, state)| state.since);
     let number = current.map_or(0, |(number, _)| number + 1);
     if !inner.put(number, Some(TERM)).await? {
         let held = Error::outside(format!("another {what} has just begun on this lake"));
@@ -95,7 +98,7 @@ pub async fn try_acquire(lake: &Lake, what: &str) -> Result<Result<Lease>> {
             }
         }
     });
-    Ok(Ok(Lease { inner, renewal, taken_at }))
+    Ok(Ok(Lease { inner, renewal, taken_at, abandoned }))
 }
 
 impl Lease {

@@ -1,10 +1,11 @@
 //! Statistics of a data file, as the Delta log keeps them, so that readers can skip the file.
 //!
-//! Every value written is a true bound. Where Parquet has no bound for a column, the log says nothing of it.
+//! Every value written is a true bound. Where Parquet has no bound for a column, the log says nothing of it. Nor does it
+//! of a column that has a NaN: Parquet's bounds pass it over, though it compares as greater (or less) than every number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::array::{Array, ArrayRef, AsArray, UInt64Array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array};
 use arrow::compute::{max, max_boolean, max_string, min, min_boolean, min_string};
 use arrow::datatypes::*;
 use arrow::temporal_conversions::{date32_to_datetime, timestamp_us_to_datetime};
@@ -26,8 +27,22 @@ struct Stats {
     null_count: BTreeMap<String, u64>,
 }
 
-/// The `stats` of an add action for a file with these columns.
-pub fn of_file(schema: &Schema, metadata: &ParquetMetaData) -> Result<String> {
+/// Adds the columns that have a NaN in these rows.
+pub fn find_nans(batch: &RecordBatch, found: &mut BTreeSet<String>) {
+    for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        let has_nan = match field.data_type() {
+            DataType::Float32 => column.as_primitive::<Float32Type>().values().iter().any(|v| v.is_nan()),
+            DataType::Float64 => column.as_primitive::<Float64Type>().values().iter().any(|v| v.is_nan()),
+            _ => false,
+        };
+        if has_nan && !found.contains(field.name()) {
+            found.insert(field.name().clone());
+        }
+    }
+}
+
+/// The `stats` of an add action for a file with these columns, of which some have a NaN.
+pub fn of_file(schema: &Schema, metadata: &ParquetMetaData, with_nan: &BTreeSet<String>) -> Result<String> {
     let bug = |what: &str, e: &dyn std::fmt::Display| Error::bug(format!("{what}: {e}"));
     let mut stats = Stats {
         num_records: metadata.file_metadata().num_rows(),
@@ -44,6 +59,9 @@ pub fn of_file(schema: &Schema, metadata: &ParquetMetaData) -> Result<String> {
             continue;
         }
         stats.null_count.insert(field.name().clone(), nulls.values().iter().sum());
+        if with_nan.contains(field.name()) {
+            continue;
+        }
         let rows: Vec<i64> = groups.iter().map(|g| g.num_rows()).collect();
         let mins = converter.row_group_mins(groups).map_err(|e| bug("no minimums", &e))?;
         let maxes = converter.row_group_maxes(groups).map_err(|e| bug("no maximums", &e))?;

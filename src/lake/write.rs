@@ -4,7 +4,7 @@
 //! most one open row group and the parts of an upload under way; dropping the work half-way leaves orphans, never
 //! visible rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -51,6 +51,8 @@ pub struct TableWriter {
 
 struct OpenFile {
     path: String,
+    /// Columns in which there is a NaN.
+    with_nan: BTreeSet<String>,
     writer: AsyncArrowWriter<Upload>,
 }
 
@@ -105,6 +107,7 @@ impl TableWriter {
             self.open = Some(self.start_file()?);
         }
         let Some(file) = &mut self.open else { return Ok(()) };
+        stats::find_nans(batch, &mut file.with_nan);
         file.writer.write(batch).await.map_err(|e| failed(&self.table, &file.path, e))?;
         self.rows += batch.num_rows() as u64;
         if file.writer.bytes_written() + file.writer.in_progress_size() >= self.target_bytes {
@@ -122,14 +125,14 @@ impl TableWriter {
             .with_skip_arrow_metadata(true);
         let writer = AsyncArrowWriter::try_new_with_options(Upload(upload), self.schema.clone(), options)
             .map_err(|e| Error::bug("the Parquet writer refuses the schema").because(e))?;
-        Ok(OpenFile { path, writer })
+        Ok(OpenFile { path, with_nan: BTreeSet::new(), writer })
     }
 
     async fn finish_file(&mut self) -> Result<()> {
         let Some(mut file) = self.open.take() else { return Ok(()) };
         let metadata = file.writer.finish().await.map_err(|e| failed(&self.table, &file.path, e))?;
         self.done.push(Add {
-            stats: Some(stats::of_file(&self.schema, &metadata)?),
+            stats: Some(stats::of_file(&self.schema, &metadata, &file.with_nan)?),
             path: file.path,
             partition_values: self.partition_values.clone(),
             size: i64::try_from(file.writer.bytes_written()).unwrap_or(i64::MAX),

@@ -76,7 +76,7 @@ const TABLES: &[(&str, &str, bool)] = &[
     ("silver.named", "id, grp, v, label", true),
 ];
 
-fn tiny() -> (TempDir, Project) {
+fn tiny() -> (TempDir, Arc<Project>) {
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in PROJECT {
         let path = dir.path().join(name);

@@ -11,11 +11,12 @@ use arrow::json::ReaderBuilder;
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono::{DateTime, TimeDelta, Utc};
-use medallion::build::{self, Summary};
+use medallion::build::{self, NodeResult, Summary};
 use medallion::contracts::{self, Contract};
 use medallion::engine::Engine;
 use medallion::engine::catalog::Catalog;
 use medallion::engine::functions::PiiKey;
+use medallion::error::Result;
 use medallion::lake::commit::{Commit, Outcome, commit};
 use medallion::lake::log::{Add, Remove};
 use medallion::lake::write::TableWriter;
@@ -25,6 +26,7 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use proptest::test_runner::Config;
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -35,6 +37,7 @@ pub const NULL: &str = "<null>";
 pub struct Inside {
     pub lake: Lake,
     contracts: Vec<Contract>,
+    memory: u64,
     /// Builds so far: each has a clock time of its own, an hour after the one before.
     builds: AtomicI64,
 }
@@ -46,7 +49,11 @@ impl Inside {
 
     pub fn on(store: Arc<dyn ObjectStore>) -> Inside {
         let lake = Lake::with_store("memory:///".parse().unwrap(), store).unwrap();
-        Inside { lake, contracts: contracts::defaults().unwrap(), builds: AtomicI64::new(0) }
+        Inside { lake, contracts: contracts::defaults().unwrap(), memory: 256 << 20, builds: AtomicI64::new(0) }
+    }
+
+    pub fn with_memory(self, memory: u64) -> Inside {
+        Inside { memory, ..self }
     }
 
     pub fn table(&self, name: &str) -> Table {
@@ -56,7 +63,7 @@ impl Inside {
 
     pub fn engine(&self) -> Engine {
         let now = start() + TimeDelta::hours(self.builds.load(Ordering::SeqCst));
-        Engine::new(&self.lake, 256 << 20, 2, now, Some(PiiKey::new(super::KEY.as_bytes()).unwrap())).unwrap()
+        Engine::new(&self.lake, self.memory, 2, now, Some(PiiKey::new(super::KEY.as_bytes()).unwrap())).unwrap()
     }
 
     /// Appends rows, given as JSON, to the Bronze table of a contract.
@@ -69,22 +76,30 @@ impl Inside {
     }
 
     /// Builds what is selected, without the project's tests. Everything selected has to succeed.
-    pub async fn build(&self, project: &Project, select: &str, full_refresh: bool) -> Summary {
-        self.builds.fetch_add(1, Ordering::SeqCst);
+    pub async fn build(&self, project: &Arc<Project>, select: &str, full_refresh: bool) -> Summary {
         let options = build::Options {
             select: vec![select.to_owned()],
             exclude: vec!["resource_type:test".to_owned()],
             full_refresh,
+            threads: 2,
             ..build::Options::default()
         };
-        let engine = self.engine();
-        let summary =
-            build::run(&engine, project, &self.contracts, &options, start(), watch::channel(false).1, &mut |_| {})
-                .await
-                .unwrap();
+        let summary = self.build_with(project, options, &mut |_| {}).await.unwrap();
         let failed: Vec<_> = summary.results.iter().filter(|r| r.status.is_failure()).collect();
         assert!(failed.is_empty(), "{failed:#?}");
         summary
+    }
+
+    /// Builds, and calls `done` for each result as its node ends.
+    pub async fn build_with(
+        &self,
+        project: &Arc<Project>,
+        options: build::Options,
+        done: &mut dyn FnMut(&NodeResult),
+    ) -> Result<Summary> {
+        self.builds.fetch_add(1, Ordering::SeqCst);
+        let (engine, stop) = (Arc::new(self.engine()), watch::channel(false).1);
+        build::run(&engine, project, &self.contracts, options, start(), stop, done).await
     }
 
     /// The rows of a query as text, ordered.
@@ -147,12 +162,31 @@ pub fn start() -> DateTime<Utc> {
     "2026-03-01T00:00:00Z".parse().unwrap()
 }
 
-pub fn project(folder: &Path) -> Project {
-    models::load(folder, &models::Options { run_started_at: start(), ..models::Options::default() }).unwrap()
+/// A project of these files, whose models are tables of Gold.
+pub fn written(files: &[(&str, &str)]) -> (TempDir, Arc<Project>) {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write(
+        "dbt_project.yml",
+        "name: tiny\nversion: '1.0'\nprofile: tiny\nmodels: {tiny: {+schema: gold, +materialized: table}}\n",
+    );
+    write("macros/names.sql", "{% macro generate_schema_name(custom, node) %}{{ custom or 'gold' }}{% endmacro %}");
+    files.iter().for_each(|(name, text)| write(name, text));
+    let project = project(dir.path());
+    (dir, project)
+}
+
+pub fn project(folder: &Path) -> Arc<Project> {
+    let options = models::Options { run_started_at: start(), ..models::Options::default() };
+    Arc::new(models::load(folder, &options).unwrap())
 }
 
 /// The project of this repository.
-pub fn telecom() -> Project {
+pub fn telecom() -> Arc<Project> {
     project(&Path::new(env!("CARGO_MANIFEST_DIR")).join("dbt_like_models"))
 }
 

@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod faulty;
+pub mod hooked;
 pub mod http;
 pub mod inside;
 pub mod proxy;

@@ -54,7 +54,7 @@ pub async fn run(mut world: World, arguments: Arguments) -> Result<()> {
     world.config.build.project = folder;
     let times = if place.is_complete() {
         eprintln!("{} holds this demo already: building what is stale, which is nothing\n", arguments.dir.display());
-        vec![build_all(&world, &project(&world)?).await?]
+        vec![build_all(&world, &Arc::new(project(&world)?)).await?]
     } else {
         let times = play(&mut world, &arguments, &place).await?;
         place.complete()?;
@@ -116,7 +116,7 @@ async fn play(world: &mut World, arguments: &Arguments, place: &Place) -> Result
             grouped(loaded.rows),
             bronze.as_secs_f64()
         );
-        match build_all(world, &project(world)?).await {
+        match build_all(world, &Arc::new(project(world)?)).await {
             Ok(times) => rounds.push(Times { bronze, ..times }),
             Err(e) => {
                 let _ = stop.send(true);
@@ -145,11 +145,11 @@ fn project(world: &World) -> Result<Project> {
     models::load(&world.config.build.project, &options)
 }
 
-async fn build_all(world: &World, project: &Project) -> Result<Times> {
+async fn build_all(world: &World, project: &Arc<Project>) -> Result<Times> {
     let bar = progress(project.order().len() as u64, "building");
     let mut times = Times::default();
-    let options = BuildOptions::default();
-    let summary = build::execute(world, project, &options, Utc::now(), watch::channel(false).1, &mut |result| {
+    let options = BuildOptions { threads: build::threads(world, project, None), ..build::settings(world)? };
+    let summary = build::execute(world, project, options, Utc::now(), watch::channel(false).1, &mut |result| {
         bar.inc(1);
         match result.relation.split('.').next() {
             Some("silver") => times.silver += result.elapsed,

@@ -1,6 +1,7 @@
 //! `medallion retry`: what the last run left undone, once more.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::Value;
@@ -34,7 +35,7 @@ pub async fn run(world: &World, mut arguments: Arguments) -> Result<()> {
     };
     let full_refresh = said("full_refresh").and_then(Value::as_bool).unwrap_or(false);
     arguments.at.set_vars(said("vars").and_then(Value::as_str).map(str::to_owned));
-    let project = arguments.at.load(world, full_refresh)?;
+    let project = Arc::new(arguments.at.load(world, full_refresh)?);
 
     let undone = |result: &&Value| {
         let status = result.get("status").and_then(Value::as_str);
@@ -47,6 +48,12 @@ pub async fn run(world: &World, mut arguments: Arguments) -> Result<()> {
         println!("nothing to retry: the last {which} left nothing undone");
         return Ok(());
     }
-    let options = Options { full_refresh, nodes: Some(nodes), kinds: verb.kinds(), ..Options::default() };
-    build::run_with(world, &project, &options, last.get("args").cloned().unwrap_or_default()).await
+    let options = Options {
+        full_refresh,
+        nodes: Some(nodes),
+        kinds: verb.kinds(),
+        threads: build::threads(world, &project, None),
+        ..build::settings(world)?
+    };
+    build::run_with(world, &project, options, last.get("args").cloned().unwrap_or_default()).await
 }

@@ -1,6 +1,7 @@
 //! `medallion compile` and `medallion show`: the SQL of models, and some of the rows that it gives.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::Utc;
 use clap::Args;
@@ -86,9 +87,9 @@ pub async fn show(world: &World, arguments: &ShowArguments) -> Result<()> {
     if arguments.chosen.select.is_empty() {
         return Err(Error::input("show wants a model").hint("medallion show --select MODEL"));
     }
-    let project = arguments.at.load(world, false)?;
+    let project = Arc::new(arguments.at.load(world, false)?);
     let format: Format = arguments.format.parse()?;
-    let engine = world.engine()?;
+    let engine = Arc::new(world.engine()?);
     engine.lake.ensure_reachable().await?;
     let limit = usize::try_from(arguments.limit).ok();
     for node in with_sql(&project, &arguments.chosen, false)? {
