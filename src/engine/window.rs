@@ -26,7 +26,7 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt, stream};
 
 /// A piece has this much, and the rest of its last group.
-const PIECE_BYTES: usize = 8 << 20;
+const PIECE_BYTES: usize = 1 << 20;
 
 #[derive(Debug)]
 pub struct InPieces;
