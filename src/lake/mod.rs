@@ -20,6 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
+use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -34,6 +35,9 @@ pub use snapshot::{DataFile, Snapshot};
 
 /// What the product keeps for itself lies under this schema, as Delta tables too.
 pub const OWN_SCHEMA: &str = "_medallion";
+
+/// Folders that are asked at a time whether they are tables, so that a lake of many is not waited for one by one.
+const ASKED_TOGETHER: usize = 32;
 
 /// What stores delete with one request.
 const DELETE_BATCH: usize = 1000;
@@ -128,33 +132,37 @@ impl Lake {
 
     /// All tables of the lake, by name.
     pub async fn tables(&self) -> Result<Vec<TableName>> {
-        let mut tables = Vec::new();
-        let schemas = match self.folders(&self.prefix).await {
-            Ok(schemas) => schemas,
-            // A role that may read some layers only is not let list the lake itself.
-            Err(denied) => {
-                let mut readable = Vec::new();
-                for schema in LAYERS {
-                    if self.folders(&self.prefix.clone().join(*schema)).await.is_ok() {
-                        readable.push(schema.to_string());
-                    }
-                }
-                if readable.is_empty() {
-                    return Err(denied);
-                }
-                readable
-            }
-        };
-        for schema in schemas {
-            for name in self.folders(&self.prefix.clone().join(schema.as_str())).await? {
-                let table = TableName::new(schema.clone(), name);
-                if self.table(&table)?.exists().await? {
-                    tables.push(table);
-                }
-            }
+        let mut folders = Vec::new();
+        for schema in self.schemas().await? {
+            let names = self.folders(&self.prefix.clone().join(schema.as_str())).await?;
+            folders.extend(names.into_iter().map(|name| TableName::new(schema.clone(), name)));
+        }
+        let mut tables = Vec::with_capacity(folders.len());
+        for asked in folders.chunks(ASKED_TOGETHER) {
+            let are_tables = try_join_all(asked.iter().map(|name| self.has(name))).await?;
+            tables.extend(asked.iter().zip(are_tables).filter(|(_, is_table)| *is_table).map(|(name, _)| name.clone()));
         }
         tables.sort();
         Ok(tables)
+    }
+
+    async fn has(&self, name: &TableName) -> Result<bool> {
+        self.table(name)?.exists().await
+    }
+
+    async fn schemas(&self) -> Result<Vec<String>> {
+        let denied = match self.folders(&self.prefix).await {
+            Ok(schemas) => return Ok(schemas),
+            Err(denied) => denied,
+        };
+        // A role that may read some layers only is not let list the lake itself.
+        let mut readable = Vec::new();
+        for schema in LAYERS {
+            if self.folders(&self.prefix.clone().join(*schema)).await.is_ok() {
+                readable.push(schema.to_string());
+            }
+        }
+        if readable.is_empty() { Err(denied) } else { Ok(readable) }
     }
 
     async fn folders(&self, under: &Path) -> Result<Vec<String>> {
@@ -164,7 +172,7 @@ impl Lake {
 
     /// Fails with the reason when the store does not answer or refuses.
     pub async fn ensure_reachable(&self) -> Result<()> {
-        self.tables().await.map(|_| ()).map_err(|e| e.context(format!("the lake {}", self.address())))
+        self.schemas().await.map(|_| ()).map_err(|e| e.context(format!("the lake {}", self.address())))
     }
 }
 
