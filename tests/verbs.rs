@@ -87,6 +87,14 @@ fn retry_builds_what_failed_and_what_was_skipped_for_it() {
 }
 
 #[test]
+fn a_node_whose_parent_nobody_built_is_an_error_that_says_how_to_build_both() {
+    let world = shop();
+    let hints = ["gold.customers is not in the lake", "--select +totals"];
+    world.fails(&["build", "--full-refresh", "--select", "totals"], 2, &hints);
+    world.ok(&["build", "--select", "+totals"]);
+}
+
+#[test]
 fn ls_names_what_is_selected_in_each_form() {
     let world = shop();
     let said = |arguments: &[&str]| -> Vec<String> {

@@ -14,9 +14,9 @@ use super::gate::Gate;
 use super::lineage::Lineage;
 use super::progress::{Made, Outcome, Progress};
 use super::report::{NodeResult, Status};
-use super::turn::{Turn, skipped};
+use super::turn::{Turn, unbuilt};
 use super::{Build, name_of};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::models::{Node, Project};
 
 const STOPPED: &str = "the build was told to stop";
@@ -177,9 +177,10 @@ impl Running<'_> {
             && self.failure.is_none()
             && let Some(place) = self.ready.pop_first()
         {
-            match self.reason_to_skip(place) {
-                Some(reason) => self.skip(place, &reason, done),
-                None => {
+            match (self.unmet(place), self.reason_to_skip(place)) {
+                (Some(outcome), _) => self.finish(place, outcome, done),
+                (None, Some(reason)) => self.skip(place, &reason, done),
+                (None, None) => {
                     let turn = self.progress.turn(self.build);
                     let gate = turn.gate.clone();
                     let task = self.tasks.spawn(run_unit(turn, self.schedule.units[place].clone()));
@@ -187,6 +188,23 @@ impl Running<'_> {
                 }
             }
         }
+    }
+
+    /// What comes of a node that reads what this build was not asked for and no build before it made.
+    fn unmet(&self, place: usize) -> Option<Outcome> {
+        let Unit::Node { id, tests, selected: true } = &self.schedule.units[place] else { return None };
+        let node = self.build.project.nodes.get(id).filter(|_| self.ending.is_none())?;
+        let left_out = |id: &String| {
+            self.schedule.units.iter().any(|u| matches!(u, Unit::Node { id: i, selected: false, .. } if i == id))
+        };
+        let parent = node.depends_on.iter().find(|p| self.progress.broken(p).is_some() && left_out(p))?;
+        let parent = self.build.project.nodes.get(parent)?;
+        let message = format!(
+            "{} is not in the lake, and this build does not make it\nhint: make it as well: --select +{}",
+            name_of(parent),
+            node.name
+        );
+        Some(unbuilt(node, &named(&self.build.project, tests), Status::Error(Kind::Input), &message))
     }
 
     fn reason_to_skip(&self, place: usize) -> Option<String> {
@@ -209,7 +227,7 @@ impl Running<'_> {
                 Outcome { results: results.into_iter().collect(), ..Outcome::default() }
             }
             Unit::Node { id, tests, .. } => match project.nodes.get(id) {
-                Some(node) => skipped(node, &named(&project, tests), reason),
+                Some(node) => unbuilt(node, &named(&project, tests), Status::Skipped, reason),
                 None => Outcome::default(),
             },
         };

@@ -194,9 +194,9 @@ impl Turn {
 }
 
 /// What came of a node that is not built, with its tests.
-pub fn skipped(node: &Node, tests: &[&Node], reason: &str) -> Outcome {
+pub fn unbuilt(node: &Node, tests: &[&Node], status: Status, reason: &str) -> Outcome {
     let mut results = untested(tests, &[]);
-    results.push(NodeResult::of(node, Status::Skipped, reason));
+    results.push(NodeResult::of(node, status, reason));
     Outcome { results, made: None, broken: Some(reason.to_owned()) }
 }
 
