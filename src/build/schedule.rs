@@ -61,8 +61,8 @@ impl Schedule {
             let Some(at) = place(&node.unique_id) else { continue };
             before[at].extend(node.depends_on.iter().filter_map(place));
         }
-        for at in 0..units.len() {
-            if let Unit::SourceTest(test) = &units[at] {
+        for (at, unit) in units.iter().enumerate() {
+            if let Unit::SourceTest(test) = unit {
                 let readers = readers(project, test);
                 readers.iter().filter_map(place).for_each(|reader| {
                     before[reader].insert(at);

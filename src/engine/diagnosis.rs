@@ -71,7 +71,7 @@ pub fn named_table(what: &str, text: &str) -> Option<Location> {
 fn syntax(told: &str, words: &Words) -> Diagnosis {
     let text = told.trim_start_matches("sql parser error: ");
     let text = text.split(" at Line:").next().unwrap_or(text);
-    let location = location_in(told).or_else(|| Some(words.end));
+    let location = location_in(told).or(Some(words.end));
     let Some((expected, found)) = text.strip_prefix("Expected: ").and_then(|t| t.split_once(", found: ")) else {
         return Diagnosis::new(text).at(location);
     };
@@ -87,7 +87,7 @@ fn syntax(told: &str, words: &Words) -> Diagnosis {
         return told.hint(format!("did you mean `{near}`?"));
     }
     if expected == ")" {
-        return match at.and_then(|i| words.opened_before(i)).and_then(|open| before(open)) {
+        return match at.and_then(|i| words.opened_before(i)).and_then(before) {
             Some(TokenWithSpan { token: Token::Word(word), .. }) => {
                 told.hint(format!("close the parenthesis of `{}(`", word.value))
             }

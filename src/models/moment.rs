@@ -138,7 +138,7 @@ impl Object for Moment {
             "plus" => {
                 let (options,): (Kwargs,) = from_args(arguments)?;
                 let span = duration(&options)?;
-                let at = self.at.clone().checked_add_signed(span);
+                let at = self.at.checked_add_signed(span);
                 let at = at.ok_or_else(|| Problem::new("this time is out of range"))?;
                 Ok(Value::from_object(Moment { at, kind: self.kind }))
             }

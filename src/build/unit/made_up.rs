@@ -88,10 +88,9 @@ fn array(values: &[Value], field: &Field, what: &str) -> Result<ArrayRef> {
         };
         let rows: Vec<Value> = values.iter().map(|v| serde_json::json!({ field.name(): parsed(v) })).collect();
         let schema = Arc::new(Schema::new(vec![field.clone()]));
-        let mut decoder =
-            ReaderBuilder::new(schema).with_coerce_primitive(true).build_decoder().map_err(|e| wrong(e))?;
-        decoder.serialize(&rows).map_err(|e| wrong(e))?;
-        let batch = decoder.flush().map_err(|e| wrong(e))?;
+        let mut decoder = ReaderBuilder::new(schema).with_coerce_primitive(true).build_decoder().map_err(wrong)?;
+        decoder.serialize(&rows).map_err(wrong)?;
+        let batch = decoder.flush().map_err(wrong)?;
         return Ok(batch.map_or_else(|| new_null_array(field.data_type(), values.len()), |b| b.column(0).clone()));
     }
     let texts: StringArray = values

@@ -96,8 +96,8 @@ pub(super) fn ensure_access(nodes: &BTreeMap<String, Node>, groups: &BTreeMap<St
             return Err(problem.hint("set `group`, or another `access`").at(place()));
         }
         let group = group_of(node, nodes);
-        let parents = node.depends_on.iter().filter_map(|id| nodes.get(id));
-        for parent in parents.filter(|p| p.config.access == Access::Private && p.config.group.as_deref() != group) {
+        let hidden = |p: &&Node| p.config.access == Access::Private && p.config.group.as_deref() != group;
+        if let Some(parent) = node.depends_on.iter().filter_map(|id| nodes.get(id)).find(hidden) {
             let what = format!("the {} `{}`", node.kind.as_str(), node.name);
             let offset = node.raw.find(&format!("'{}'", parent.name)).or_else(|| node.raw.find(&parent.name));
             let place = match offset.filter(|_| node.kind != NodeKind::Test || node.line == 1) {
