@@ -134,6 +134,11 @@ impl Error {
         &self.0.what
     }
 
+    /// What to do next, if that is known.
+    pub fn advice(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
     pub fn place(&self) -> Option<&Place> {
         self.0.place.as_ref()
     }

@@ -31,6 +31,7 @@ mod shop;
 mod snapshots;
 mod strategies;
 mod surface;
+mod templates;
 mod told;
 mod topics;
 mod trouble;

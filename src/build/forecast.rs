@@ -105,6 +105,7 @@ pub async fn forecast(
         started_at,
         lease: None,
         memory: RwLock::default(),
+        selected: Arc::default(),
     });
     let mut ahead = Ahead { turning: BTreeSet::new(), sizes: BTreeMap::new() };
     let mut forecasts = Vec::new();

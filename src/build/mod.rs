@@ -10,6 +10,7 @@
 //! how far the build is ([`progress::Progress`]). So the outcome is the same in whatever order they end.
 
 mod check;
+mod database;
 mod forecast;
 mod full;
 mod gate;
@@ -41,9 +42,10 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{RwLock, watch};
 use uuid::Uuid;
 
+pub use self::database::ReleasedTables;
 pub use self::forecast::{Action, Forecast, Size, forecast};
 pub use self::lineage::Target as LineageTarget;
-pub use self::preview::preview;
+pub use self::preview::{preview, preview_inline};
 pub use self::release::Keep;
 pub use self::report::{NodeResult, Released, Status, Summary, write_run_results};
 use crate::config::Secret;
@@ -86,6 +88,15 @@ pub struct Options {
 }
 
 impl Options {
+    /// What dbt calls a run of these kinds.
+    fn verb(&self) -> &'static str {
+        match self.kinds {
+            Some([NodeKind::Model]) => "run",
+            Some([kind]) => kind.as_str(),
+            _ => "build",
+        }
+    }
+
     fn tests_alone(&self) -> bool {
         self.kinds.is_some_and(|kinds| kinds.iter().all(|kind| kind.is_test()))
     }
@@ -119,6 +130,7 @@ pub async fn run(
         started_at,
         lease: None,
         memory: RwLock::default(),
+        selected: Arc::new(selected.iter().cloned().collect()),
     };
     let outcome = leased(build, contracts, &selected, stop, lineage.as_ref(), done).await;
     if let Some(lineage) = lineage {
@@ -246,6 +258,8 @@ pub(crate) struct Build {
     lease: Option<Arc<Lease>>,
     /// Nodes read it while they are built beside each other; one that needs all of the memory takes it for itself.
     memory: RwLock<()>,
+    /// What templates see as `selected_resources`.
+    selected: Arc<Vec<String>>,
 }
 
 impl Build {

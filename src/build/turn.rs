@@ -3,13 +3,14 @@
 //! A turn runs on a task of its own beside others. It has its own picture of the tables, as of its beginning, when
 //! everything that it depends on was done; so nothing that ends meanwhile can change what it reads.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datafusion::datasource::ViewTable;
 use datafusion::prelude::SessionContext;
 
+use super::database::Tables;
 use super::gate::Gate;
 use super::inputs::Input;
 use super::progress::{Made, Outcome};
@@ -19,7 +20,7 @@ use crate::engine::catalog::Catalog;
 use crate::engine::sql::{self, Text};
 use crate::engine::{self, Need};
 use crate::error::{Error, Kind, Result};
-use crate::lake::Lake;
+use crate::lake::{Lake, TableName};
 use crate::models::{Compiled, Materialized, Node, NodeKind, Overrides, RunContext};
 
 /// Before a node is tried again; each further wait is four times as long.
@@ -56,11 +57,19 @@ impl Turn {
 
     /// The SQL for a table that is there and is added to, or for all of its rows.
     pub fn compile_as(&self, node: &Node, is_incremental: bool) -> Result<Compiled> {
+        let mut catalog = self.catalog.clone();
+        // Of the tables, templates see those that this build has decided the version of, and the node's own.
+        let own = name_of(node);
+        let known: BTreeSet<TableName> = self.catalog.decided().cloned().collect();
+        catalog.keep(|name| known.contains(name) || *name == own);
         let run = RunContext {
             is_incremental,
             invocation_id: self.build.id.to_string(),
             full_refresh: self.build.options.full_refresh,
             overrides: self.overrides.clone(),
+            verb: self.build.options.verb().to_owned(),
+            selected: self.build.selected.clone(),
+            database: Some(Arc::new(Tables::new(self.session_over(catalog)))),
         };
         self.build.project.compile(&node.unique_id, &run)
     }

@@ -92,6 +92,7 @@ impl Turn {
             started_at: self.build.started_at,
             lease: None,
             memory: RwLock::default(),
+            selected: self.build.selected.clone(),
         };
         Turn {
             build: Arc::new(build),

@@ -84,6 +84,8 @@ enum Command {
     Compile(project::sql::CompileArguments),
     /// Some rows of a model's query
     Show(project::sql::ShowArguments),
+    /// A macro, called by hand
+    RunOperation(project::operation::Arguments),
     /// The nodes of the project
     #[command(visible_alias = "list")]
     Ls(project::list::Arguments),
@@ -202,6 +204,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Retry(arguments) => project::retry::run(&world, arguments).await,
         Command::Compile(arguments) => project::sql::compile(&world, &arguments),
         Command::Show(arguments) => project::sql::show(&world, &arguments).await,
+        Command::RunOperation(arguments) => project::operation::run(&world, &arguments),
         Command::Ls(arguments) => project::list::run(&world, &arguments),
         Command::Parse(arguments) => project::list::parse(&world, &arguments),
         Command::Docs(arguments) => project::docs::run(&world, &arguments).await,

@@ -83,6 +83,11 @@ impl Catalog {
         self.tables.iter()
     }
 
+    /// The tables whose rows are settled: pinned to a version, or replaced.
+    pub fn decided(&self) -> impl Iterator<Item = &TableName> {
+        self.pins.keys().chain(self.replaced.keys())
+    }
+
     pub fn pinned(&self, name: &TableName) -> Option<u64> {
         self.pins.get(name).copied()
     }

@@ -27,7 +27,8 @@ pub fn generated_name(entry: &TestEntry, subject: &str, of_source: bool) -> Stri
         entry.arguments.iter().map(|(name, value)| (name.as_str(), flat(value).join("__"))).collect();
     arguments.extend(entry.column.iter().map(|c| ("column_name", c.name.clone())));
     arguments.sort();
-    let head = format!("{}{}_{subject}", if of_source { "source_" } else { "" }, entry.test);
+    let test = entry.test.replace('.', "_");
+    let head = format!("{}{test}_{subject}", if of_source { "source_" } else { "" });
     let arguments = arguments.into_iter().map(|(_, a)| clean(&a)).collect::<Vec<_>>().join("__");
     let full = format!("{head}_{arguments}");
     if full.len() <= LONGEST_NAME {
@@ -133,8 +134,8 @@ pub fn reference(jinja: &Jinja, scope: &Arc<Scope>, text: &str) -> Result<(), Pr
 /// The SQL of a generic test in a scope.
 pub fn sql(jinja: &Jinja, macros: &Macros, scope: &Arc<Scope>, test: &GenericTest) -> Result<String> {
     let arguments = arguments(jinja, scope, test).map_err(Problem::error)?;
-    let name = format!("{TEST_PREFIX}{}", test.name);
-    Ok(macros.call(jinja, scope, &name, &[arguments])?.to_string())
+    let id = macros.generic_test(&test.name, &scope.package()).unwrap_or_default();
+    Ok(macros.call_id(jinja, scope, &id, &[arguments])?.to_string())
 }
 
 fn arguments(jinja: &Jinja, scope: &Arc<Scope>, test: &GenericTest) -> Result<Value, Problem> {

@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use minijinja::Value;
+use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use super::alignment;
 use super::checks;
 use super::config::Materialized;
+use super::database::{Database, Remembering};
 use super::load::at_entry;
-use super::node::{Node, NodeKind};
-use super::relation::Relation;
+use super::node::{Node, NodeKind, Source};
+use super::properties::ColumnDoc;
+use super::relation::{DATABASE, Relation};
 use super::scope::{Phase, Scope};
 use super::{Project, RunContext};
 use crate::error::{Error, Place, Result, nearest};
@@ -83,8 +87,9 @@ impl Project {
             hasher.update(content);
             return Ok(Compiled { sql: String::new(), code_hash: hex(hasher), raw: String::new() });
         }
+        let run = &remembering(run);
         for is_incremental in [false, true] {
-            let same = RunContext { is_incremental, ..RunContext::default() };
+            let same = RunContext { is_incremental, database: run.database.clone(), ..RunContext::default() };
             hasher.update(self.sql(node, &same, DateTime::UNIX_EPOCH)?);
             if node.config.materialized != Materialized::Incremental {
                 break;
@@ -94,7 +99,7 @@ impl Project {
         Ok(Compiled { sql, code_hash: hex(hasher), raw: node.raw.clone() })
     }
 
-    fn sql(&self, node: &Node, run: &RunContext, run_started_at: DateTime<Utc>) -> Result<String> {
+    pub(super) fn sql(&self, node: &Node, run: &RunContext, run_started_at: DateTime<Utc>) -> Result<String> {
         let mut queries = BTreeMap::new();
         for parent in node.depends_on.iter().filter_map(|id| self.nodes.get(id)) {
             let given = run.overrides.as_ref().is_some_and(|o| o.given.contains(&parent.unique_id));
@@ -108,6 +113,8 @@ impl Project {
             run: run.clone(),
             depends_on: node.depends_on.iter().cloned().collect(),
             queries,
+            database: run.database.clone(),
+            graph: self.graph_value(),
         };
         let relation = Relation { schema: node.config.schema.clone(), name: node.config.alias.clone() };
         let mut scope = Scope::new(&self.shared, node.kind.resource(), &node.subject(&relation), phase);
@@ -123,6 +130,79 @@ impl Project {
             None => self.jinja.render(&node.template(), &scope),
         }
     }
+}
+
+impl Project {
+    /// Nodes and sources as templates see them, under `graph`.
+    pub(super) fn graph_value(&self) -> Value {
+        let nodes = self.nodes.values().map(|node| (node.unique_id.clone(), of_node(node)));
+        let sources = self.sources.values().map(|source| (source.unique_id.clone(), of_source(source)));
+        let made = || {
+            Value::from_serialize(json!({
+                "nodes": nodes.collect::<Map<_, _>>(),
+                "sources": sources.collect::<Map<_, _>>(),
+                "exposures": {},
+                "metrics": {},
+            }))
+        };
+        self.graph_shown.get_or_init(made).clone()
+    }
+}
+
+/// What a query answers is asked once, however often a template is rendered.
+pub(super) fn remembering(run: &RunContext) -> RunContext {
+    let database = run.database.clone().map(|database| Arc::new(Remembering::new(database)) as Arc<dyn Database>);
+    RunContext { database, ..run.clone() }
+}
+
+fn columns(columns: &[ColumnDoc]) -> Map<String, Json> {
+    let entry = |c: &ColumnDoc| (c.name.clone(), json!({"name": c.name, "description": c.description}));
+    columns.iter().map(entry).collect()
+}
+
+fn of_node(node: &Node) -> Json {
+    let relation = Relation { schema: node.config.schema.clone(), name: node.config.alias.clone() };
+    json!({
+        "unique_id": node.unique_id,
+        "name": node.name,
+        "resource_type": node.kind.as_str(),
+        "package_name": node.fqn.first(),
+        "original_file_path": node.path,
+        "path": node.path,
+        "fqn": node.fqn,
+        "database": DATABASE,
+        "schema": node.config.schema,
+        "alias": node.config.alias,
+        "relation_name": relation.to_string(),
+        "config": node.config.given,
+        "tags": node.config.tags,
+        "meta": node.config.meta,
+        "description": node.description,
+        "columns": columns(&node.columns),
+        "depends_on": {"nodes": node.depends_on, "macros": node.macros},
+        "raw_code": node.raw,
+    })
+}
+
+fn of_source(source: &Source) -> Json {
+    let relation = Relation { schema: source.schema.clone(), name: source.identifier.clone() };
+    json!({
+        "unique_id": source.unique_id,
+        "name": source.name,
+        "source_name": source.source_name,
+        "resource_type": "source",
+        "package_name": source.fqn.first(),
+        "original_file_path": source.path,
+        "fqn": source.fqn,
+        "database": DATABASE,
+        "schema": source.schema,
+        "identifier": source.identifier,
+        "relation_name": relation.to_string(),
+        "tags": source.tags,
+        "meta": source.meta,
+        "description": source.description,
+        "columns": columns(&source.columns),
+    })
 }
 
 fn hex(hasher: Sha256) -> String {

@@ -13,22 +13,10 @@ use super::graph::Dependency;
 use super::problem::Problem;
 use super::returned;
 use super::scope::{Phase, Scope, VARIABLES};
-use super::{functions, values};
+use super::{adapter, functions, queries, values};
 
 /// Names of dbt that nothing here answers to.
-pub const UNSUPPORTED: &[&str] = &[
-    "adapter",
-    "api",
-    "database",
-    "dbt",
-    "graph",
-    "load_agate_table",
-    "load_result",
-    "run_query",
-    "selected_resources",
-    "statement",
-    "store_result",
-];
+pub const UNSUPPORTED: &[&str] = &["load_agate_table", "context"];
 
 const FUNCTIONS: &[&str] = &[
     "ref",
@@ -61,6 +49,14 @@ const FUNCTIONS: &[&str] = &[
     "modules",
     "builtins",
     "dbt_version",
+    "run_query",
+    "statement",
+    "load_result",
+    "store_result",
+    "load_relation",
+    "adapter",
+    "api",
+    "dbt",
 ];
 
 /// Whether a macro of this name would hide something that templates rely on.
@@ -80,6 +76,8 @@ pub fn install(env: &mut Environment<'static>) {
     env.add_global("config", Value::from_object(Config));
     env.add_global("exceptions", Value::from_object(Exceptions));
     functions::install(env);
+    queries::install(env);
+    adapter::install(env);
     values::install(env);
 }
 
@@ -113,13 +111,15 @@ fn reference(state: &State, arguments: Rest<Value>) -> Result<Value, Error> {
     if arguments.last().is_some_and(Value::is_kwargs) {
         return Err(Problem::unsupported("a version in `ref`").into());
     }
-    let name = match arguments.as_slice() {
-        [name] => text("ref", name)?,
-        [package, name] if text("ref", package)? == scope.shared.project => text("ref", name)?,
-        [package, _] => return Err(Problem::unsupported(format!("a ref to the package {package}")).into()),
+    let dependency = match arguments.as_slice() {
+        [name] => Dependency::Ref(text("ref", name)?.to_owned()),
+        [package, name] => {
+            let (package, name) = (text("ref", package)?, text("ref", name)?);
+            Dependency::RefTo(package.to_owned(), name.to_owned())
+        }
         _ => return Err(Problem::new("`ref` takes the name of a model or seed, as in ref('orders')").into()),
     };
-    Ok(scope.depend(Dependency::Ref(name.to_owned()))?)
+    Ok(scope.depend(dependency)?)
 }
 
 fn source(state: &State, arguments: Rest<Value>) -> Result<Value, Error> {
@@ -175,7 +175,7 @@ fn var(scope: &Scope, name: &Value, rest: &[Value]) -> Result<Value, Error> {
         (None, Some(default)) => Ok(default),
         (None, None) => {
             let problem = Problem::new(format!("the variable `{name}` is not set"));
-            let problem = problem.nearest(name, scope.shared.vars.keys().map(String::as_str));
+            let problem = problem.nearest(name, scope.vars().keys().map(String::as_str));
             Err(if problem.has_hint() {
                 problem.into()
             } else {

@@ -10,6 +10,8 @@ use super::relation::Relation;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dependency {
     Ref(String),
+    /// In a package, a name.
+    RefTo(String, String),
     Source(String, String),
 }
 
@@ -17,7 +19,7 @@ impl Dependency {
     /// The name alone, as configuration spells it.
     pub fn plain(&self) -> String {
         match self {
-            Dependency::Ref(name) => name.clone(),
+            Dependency::Ref(name) | Dependency::RefTo(_, name) => name.clone(),
             Dependency::Source(source, table) => format!("{source}.{table}"),
         }
     }
@@ -27,6 +29,7 @@ impl fmt::Display for Dependency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Dependency::Ref(name) => write!(f, "ref('{name}')"),
+            Dependency::RefTo(package, name) => write!(f, "ref('{package}', '{name}')"),
             Dependency::Source(source, table) => write!(f, "source('{source}', '{table}')"),
         }
     }
@@ -74,6 +77,17 @@ impl Index {
                 let problem = Problem::unknown("model or seed", name, self.refs.keys().map(String::as_str));
                 problem.or_hint(format!("no file of the project is called {name}.sql or {name}.csv"))
             }),
+            Dependency::RefTo(package, name) => {
+                let packages: BTreeSet<&str> = self.refs.values().filter_map(|id| id.split('.').nth(1)).collect();
+                if !packages.contains(package.as_str()) {
+                    return Err(Problem::unknown("package", package, packages));
+                }
+                let id = self.resolve(&Dependency::Ref(name.clone()))?;
+                if id.split('.').nth(1) == Some(package) {
+                    return Ok(id);
+                }
+                Err(Problem::new(format!("the package `{package}` has no model or seed `{name}`; {id} is called so")))
+            }
             Dependency::Source(source, table) => {
                 let Some(tables) = self.sources.get(source) else {
                     if self.disabled.iter().any(|d| d.split('.').next() == Some(source)) {

@@ -107,6 +107,11 @@ impl Jinja {
         })
     }
 
+    /// The text of a template as the user wrote it.
+    pub fn written(&self, template: &str) -> &str {
+        self.templates.get(template).map_or("", |made| made.original.as_str())
+    }
+
     pub fn render(&self, template: &str, scope: &Arc<Scope>) -> Result<String> {
         let rendered = self.env.get_template(template).and_then(|t| t.render(scope.value()));
         rendered.map_err(|e| self.error(&e, template))

@@ -21,8 +21,9 @@ use super::exposure::Exposure;
 use super::files;
 use super::graph::{Dependency, Index};
 use super::jinja::Jinja;
-use super::macros::Macros;
+use super::macros::{self, Macros};
 use super::node::{Node, NodeKind, Source};
+use super::packages;
 use super::problem::Problem;
 use super::profile::{self, Target};
 use super::project::{self, ProjectFile};
@@ -36,16 +37,8 @@ use crate::error::{Error, Place, Result};
 /// Reads, renders and links the project that `root` lies in.
 pub fn load(root: &Path, options: &Options) -> Result<Project> {
     let mut loader = Loader::open(root, options)?;
-    loader.refuse_unsupported_files()?;
-    loader.read_properties()?;
-    loader.read_sources();
-    loader.read_models()?;
-    loader.read_seeds()?;
-    loader.read_snapshots()?;
-    loader.read_singular_tests()?;
-    loader.read_generic_tests()?;
-    loader.read_unit_tests()?;
-    loader.read_exposures()?;
+    loader.read_packages()?;
+    loader.read_project()?;
     loader.warn_of_leftovers();
     loader.link()
 }
@@ -58,7 +51,11 @@ struct Draft {
 
 struct Loader {
     root: PathBuf,
+    /// The file of the project that is being read: the project itself, or a package.
     file: ProjectFile,
+    /// Its name.
+    package: String,
+    packages: Vec<(String, ProjectFile)>,
     jinja: Jinja,
     macros: Macros,
     shared: Arc<Shared>,
@@ -91,7 +88,7 @@ struct Tested {
 impl Loader {
     fn open(start: &Path, options: &Options) -> Result<Self> {
         let root = project::find_root(start)?;
-        let mut document = project::read_document(&root)?;
+        let mut document = project::read_document(&root, "")?;
         let mut jinja = Jinja::new();
         let mut warnings = Vec::new();
         let name = project::name(&document.top())?;
@@ -102,6 +99,9 @@ impl Loader {
             docs: BTreeMap::new(),
             run_started_at: options.run_started_at,
             full_refresh: options.full_refresh,
+            namespaces: Arc::default(),
+            dispatch: BTreeMap::new(),
+            package_vars: BTreeMap::new(),
         };
         // The file's own variables are not known to it, as in dbt; its profile is, so that is read first.
         let early = Scope::text(&Arc::new(shared.clone()));
@@ -118,19 +118,44 @@ impl Loader {
         shared.target = profile::read(places, &profile, options.target.as_deref(), &mut warnings, render)?;
         let scope = Scope::text(&Arc::new(shared.clone()));
         document.render(project::rendered_later, |text| checks::rendered_json(&jinja, &scope, text))?;
-        let mut file = ProjectFile::read(&document)?;
+        let mut documents = Vec::new();
+        for folder in packages::installed(&root)? {
+            let mut document = project::read_document(&root, &folder)?;
+            document.render(project::rendered_later, |text| checks::rendered_json(&jinja, &scope, text))?;
+            let package = project::name(&document.top())?;
+            if package == name || documents.iter().any(|(_, other, _)| *other == package) {
+                return Err(document.top().error(format!("there are two projects called `{package}`")));
+            }
+            documents.push((folder, package, document));
+        }
+        let mut names = vec![name.clone()];
+        names.extend(documents.iter().map(|(_, package, _)| package.clone()));
+        let mut file = ProjectFile::read(&document, "", &names)?;
         if let Some(given) = &options.target_path {
             file.target_path = absolute(given)?;
         }
         warnings.extend(file.warnings.iter().cloned());
         shared.vars = project::vars(&document.top(), &name)?;
+        shared.dispatch = project::dispatch(&document.top())?;
+        let (mut members, mut blocks) = (Vec::new(), Vec::new());
+        for (folder, package, found) in &documents {
+            let mut member = ProjectFile::read(found, folder, std::slice::from_ref(package))?;
+            member.overlay(&file);
+            let mut vars = project::vars(&found.top(), package)?;
+            vars.extend(project::vars(&document.top(), package)?);
+            vars.extend(options.vars.clone());
+            shared.package_vars.insert(package.clone(), vars);
+            blocks.extend(docs(&root, &member)?);
+            members.push((package.clone(), member));
+        }
         shared.vars.extend(options.vars.clone());
-        let docs = docs(&root, &file)?;
-        shared.docs = docs.iter().map(|block| (block.name.clone(), block.text.clone())).collect();
-        let generic = |path: &String| format!("{path}/generic");
-        let generic_tests = files::list(&root, &file.test_paths.iter().map(generic).collect::<Vec<_>>(), &["sql"])?;
-        let macro_files = files::list(&root, &file.macro_paths, &["sql"])?;
-        let macros = Macros::load(&mut jinja, &root, &macro_files, &generic_tests, &name)?;
+        blocks.extend(docs(&root, &file)?);
+        shared.docs = blocks.iter().map(|block| (block.name.clone(), block.text.clone())).collect();
+        let mut sources = vec![macros_of(&root, &name, &file)?];
+        for (package, member) in &members {
+            sources.push(macros_of(&root, package, member)?);
+        }
+        let macros = Macros::load(&mut jinja, &root, &sources, &shared.namespaces)?;
         if macros.has("generate_database_name") {
             warnings
                 .push("the macro `generate_database_name` has no effect: a table has a schema and a name".to_owned());
@@ -138,6 +163,8 @@ impl Loader {
         Ok(Loader {
             root,
             file,
+            package: name,
+            packages: members,
             jinja,
             macros,
             shared: Arc::new(shared),
@@ -147,7 +174,7 @@ impl Loader {
             sources: BTreeMap::new(),
             exposures: Vec::new(),
             disabled: Vec::new(),
-            docs,
+            docs: blocks,
             index: Index::default(),
             tests: Vec::new(),
             fqns: BTreeMap::new(),
@@ -155,6 +182,32 @@ impl Loader {
             tables: BTreeMap::new(),
             warnings,
         })
+    }
+
+    /// Reads each package in the place of the project. What it describes and has not is its own affair.
+    fn read_packages(&mut self) -> Result<()> {
+        for (name, mut file) in std::mem::take(&mut self.packages) {
+            std::mem::swap(&mut self.file, &mut file);
+            let project = std::mem::replace(&mut self.package, name);
+            self.read_project()?;
+            self.properties = Properties::default();
+            self.file = file;
+            self.package = project;
+        }
+        Ok(())
+    }
+
+    fn read_project(&mut self) -> Result<()> {
+        self.refuse_unsupported_files()?;
+        self.read_properties()?;
+        self.read_sources();
+        self.read_models()?;
+        self.read_seeds()?;
+        self.read_snapshots()?;
+        self.read_singular_tests()?;
+        self.read_generic_tests()?;
+        self.read_unit_tests()?;
+        self.read_exposures()
     }
 
     fn refuse_unsupported_files(&self) -> Result<()> {
@@ -166,18 +219,6 @@ impl Loader {
                 return Err(Problem::unsupported(what).at(Place::in_text(&found.path, &text, 1, 1)));
             }
         }
-        for name in ["packages.yml", "dependencies.yml"] {
-            if !self.root.join(name).is_file() {
-                continue;
-            }
-            let document = Document::parse(name, files::read(&self.root, name)?)?;
-            let top = document.top();
-            for at in ["packages", "projects"].into_iter().filter_map(|key| top.get(key)) {
-                if !at.items()?.is_empty() {
-                    return Err(at.problem(Problem::unsupported("a package")));
-                }
-            }
-        }
         Ok(())
     }
 
@@ -185,7 +226,7 @@ impl Loader {
         let file = &self.file;
         let folders = [&file.model_paths, &file.seed_paths, &file.snapshot_paths, &file.macro_paths, &file.test_paths];
         let mut seen = BTreeSet::new();
-        let scope = Scope::text(&self.shared);
+        let scope = Scope::text_of(&self.shared, &self.package);
         for folder in folders {
             for found in files::list(&self.root, folder, &["yml", "yaml"])? {
                 if !seen.insert(found.path.clone()) {
@@ -200,7 +241,7 @@ impl Loader {
     }
 
     fn fqn(&self, folders: &[String], names: &[&str]) -> Vec<String> {
-        let project = std::iter::once(self.shared.project.clone());
+        let project = std::iter::once(self.package.clone());
         project.chain(folders.iter().cloned()).chain(names.iter().map(|n| n.to_string())).collect()
     }
 
@@ -215,7 +256,7 @@ impl Loader {
                 self.index.disable(format!("{source}.{name}"));
                 continue;
             }
-            let unique_id = format!("source.{}.{source}.{name}", self.shared.project);
+            let unique_id = format!("source.{}.{source}.{name}", self.package);
             let tested = Tested {
                 unique_id: unique_id.clone(),
                 name: format!("{source}_{name}"),
@@ -247,7 +288,7 @@ impl Loader {
     }
 
     fn unique_id(&self, kind: NodeKind, name: &str) -> String {
-        format!("{}.{}.{name}", kind.as_str(), self.shared.project)
+        format!("{}.{}.{name}", kind.as_str(), self.package)
     }
 }
 
@@ -261,6 +302,13 @@ fn absolute(folder: &Path) -> Result<PathBuf> {
 fn config_place(path: &str, text: &str) -> Place {
     let beginning = text.len() - text.trim_start().len();
     Place::at_offset(path, text, text.find("config(").unwrap_or(beginning))
+}
+
+fn macros_of(root: &Path, name: &str, file: &ProjectFile) -> Result<macros::Package> {
+    let generic: Vec<String> = file.test_paths.iter().map(|path| format!("{path}/generic")).collect();
+    let mut found = files::list(root, &file.macro_paths, &["sql"])?;
+    found.extend(files::list(root, &generic, &["sql"])?);
+    Ok(macros::Package { name: name.to_owned(), files: found })
 }
 
 fn docs(root: &Path, file: &ProjectFile) -> Result<Vec<DocBlock>> {

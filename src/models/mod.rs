@@ -4,10 +4,15 @@
 //! known, no node is made from itself. What dbt has and this does not is refused by its name; nothing is ignored. An
 //! error names the file, the line and the column.
 //!
-//! [`load`] reads the project file (`project`), the profile (`profile`), macros (`macros`, `blocks`), properties
-//! (`properties`, on `yaml`), then renders every template once (`jinja`, with the names of `scope` and `context`) and links what it
-//! found (`graph`). The [`Project`] then selects nodes (`select`) and compiles them (`compile`).
+//! [`load`] reads the project file (`project`), the profile (`profile`), the packages (`packages`), macros (`macros`,
+//! `blocks`), properties (`properties`, on `yaml`), then renders every template once and links what it found (`graph`).
+//! The [`Project`] then selects nodes (`select`) and compiles them (`compile`).
+//!
+//! Templates are rendered by `jinja`, their literals rewritten by `literals` to the values of `values`; what they may name
+//! is in `scope` and `context`, and there in `functions`, `modules`, `adapter` and `queries`, which ask the [`Database`] that
+//! is handed in.
 
+mod adapter;
 mod alignment;
 pub mod artifact;
 mod blocks;
@@ -15,6 +20,7 @@ mod checks;
 mod compile;
 mod config;
 mod context;
+mod database;
 mod exposure;
 mod files;
 mod functions;
@@ -29,16 +35,20 @@ mod manifest;
 mod modules;
 mod moment;
 mod node;
+mod operation;
+mod packages;
 mod problem;
 mod profile;
 mod project;
 mod properties;
+mod queries;
 mod relation;
 mod requirement;
 mod returned;
 mod scope;
 mod select;
 mod snapshot;
+mod table;
 #[cfg(test)]
 mod tests;
 mod unit_tests;
@@ -47,17 +57,19 @@ mod yaml;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 pub use compile::Compiled;
 pub use config::{Access, Materialized, NodeConfig, SchemaChange, Severity, Strategy, TestConfig};
+pub use database::{Answer, Cell, ColumnType, Database, Described};
 pub use exposure::{Exposure, Group, Owner};
 pub use load::load;
 pub use manifest::FILE as MANIFEST;
 pub use node::{GenericTest, Node, NodeKind, Source, Test};
+pub use packages::install as install_packages;
 pub use profile::Target;
 pub use project::{clean_targets, find_root, target_path};
 pub use properties::{Age, ColumnDoc, DocBlock, Freshness, MacroDoc, Period};
@@ -91,6 +103,12 @@ pub struct RunContext {
     pub full_refresh: bool,
     /// What a unit test puts in the place of a project's own.
     pub overrides: Option<Arc<Overrides>>,
+    /// The verb of the command, as in `build`.
+    pub verb: String,
+    /// The unique ids of what was selected.
+    pub selected: Arc<Vec<String>>,
+    /// What the queries of templates are asked of; without one they are errors.
+    pub database: Option<Arc<dyn Database>>,
 }
 
 /// A loaded project.
@@ -115,6 +133,7 @@ pub struct Project {
     order: Vec<String>,
     graph: graph::Graph,
     index: Arc<graph::Index>,
+    graph_shown: OnceLock<minijinja::Value>,
     jinja: jinja::Jinja,
     macros: macros::Macros,
     shared: Arc<scope::Shared>,

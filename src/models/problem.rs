@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use crate::error::{Error, Place, nearest};
+use crate::error::{Error, Kind, Place, nearest};
 
 /// An error without a place. It travels through Jinja, which knows the place, and through YAML.
 #[derive(Debug, Clone)]
 pub struct Problem {
+    kind: Kind,
     what: String,
     hint: Option<String>,
     /// The word in the text that this is about, where Jinja only knows the call around it.
@@ -15,7 +16,7 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(what: impl Into<String>) -> Self {
-        Problem { what: what.into(), hint: None, word: None }
+        Problem { kind: Kind::Input, what: what.into(), hint: None, word: None }
     }
 
     pub fn unsupported(what: impl fmt::Display) -> Self {
@@ -59,7 +60,7 @@ impl Problem {
     }
 
     pub fn error(self) -> Error {
-        let error = Error::input(self.what);
+        let error = Error::new(self.kind, self.what);
         match self.hint {
             Some(hint) => error.hint(hint),
             None => error,
@@ -78,6 +79,16 @@ impl fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
+
+/// What the database said, on its way through a template, whose place will be told.
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let told = error.to_string();
+        let what = told.split("\n  help: ").next().and_then(|text| text.split("\n  --> ").next()).unwrap_or(&told);
+        let hint = error.advice().map(str::to_owned);
+        Problem { kind: error.kind(), hint, ..Problem::new(what) }
+    }
+}
 
 impl From<Problem> for minijinja::Error {
     fn from(problem: Problem) -> Self {

@@ -1,5 +1,6 @@
 //! dbt_project.yml: the name of the project, where its files lie, its variables, and its trees of configuration.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use regex::Regex;
@@ -11,10 +12,10 @@ use super::requirement;
 use super::yaml::{At, Document};
 use crate::error::{Error, Place, Result, nearest};
 
-const FILE: &str = "dbt_project.yml";
+pub const FILE: &str = "dbt_project.yml";
 const NAME_IT: &str = "name the folder of a dbt project with --project-dir, or work inside of it";
 
-const KNOWN: [&str; 26] = [
+const KNOWN: [&str; 27] = [
     "name",
     "version",
     "config-version",
@@ -41,8 +42,9 @@ const KNOWN: [&str; 26] = [
     "packages-install-path",
     "clean-targets",
     "flags",
+    "dispatch",
 ];
-const WITHOUT_EFFECT: [&str; 4] = ["asset-paths", "log-path", "packages-install-path", "flags"];
+const WITHOUT_EFFECT: [&str; 3] = ["asset-paths", "log-path", "flags"];
 const TARGET: &str = "target";
 const PATHS: [(&str, &str); 6] = [
     ("model-paths", "models"),
@@ -52,10 +54,9 @@ const PATHS: [(&str, &str); 6] = [
     ("snapshot-paths", "snapshots"),
     ("analysis-paths", "analyses"),
 ];
-const UNSUPPORTED: [&str; 13] = [
+const UNSUPPORTED: [&str; 12] = [
     "on-run-start",
     "on-run-end",
-    "dispatch",
     "quoting",
     "exposures",
     "metrics",
@@ -85,13 +86,13 @@ pub fn find_root(start: &Path) -> Result<PathBuf> {
 /// The folder for artifacts of the project that `start` lies in.
 pub fn target_path(start: &Path) -> Result<PathBuf> {
     let root = find_root(start)?;
-    let document = read_document(&root)?;
+    let document = read_document(&root, "")?;
     Ok(root.join(document.top().optional_text("target-path")?.unwrap_or_else(|| TARGET.to_owned())))
 }
 
 /// The folders that hold nothing but what runs have made.
 pub fn clean_targets(start: &Path) -> Result<Vec<String>> {
-    let document = read_document(&find_root(start)?)?;
+    let document = read_document(&find_root(start)?, "")?;
     let top = document.top();
     let mut sources = Vec::new();
     for (key, default) in PATHS {
@@ -109,10 +110,27 @@ pub fn clean_targets(start: &Path) -> Result<Vec<String>> {
     }
 }
 
-pub fn read_document(root: &Path) -> Result<Document> {
-    let document = Document::parse(FILE, files::read(root, FILE)?)?;
+/// The project file in a folder, seen from the root; the root itself is the empty one.
+pub fn read_document(root: &Path, folder: &str) -> Result<Document> {
+    let path = below(folder, FILE);
+    let document = Document::parse(&path, files::read(root, &path)?)?;
     document.top().only(&KNOWN, &UNSUPPORTED)?;
     Ok(document)
+}
+
+fn below(folder: &str, path: &str) -> String {
+    if folder.is_empty() { path.to_owned() } else { format!("{folder}/{path}") }
+}
+
+/// By namespace, the packages where macros that are sent there are looked for.
+pub fn dispatch(top: &At<'_>) -> Result<BTreeMap<String, Vec<String>>> {
+    let mut orders = BTreeMap::new();
+    for at in top.get("dispatch").map_or(Ok(Vec::new()), |at| at.items())? {
+        at.only(&["macro_namespace", "search_order"], &[])?;
+        let order = at.get("search_order").map_or(Ok(Vec::new()), |order| order.texts())?;
+        orders.insert(at.required_text("macro_namespace")?.to_owned(), order);
+    }
+    Ok(orders)
 }
 
 /// Variables are data: what looks like Jinja in them is theirs.
@@ -141,18 +159,19 @@ pub struct ProjectFile {
 }
 
 impl ProjectFile {
-    pub fn read(document: &Document) -> Result<Self> {
+    /// What a project file in a folder says; it may configure the nodes of these projects.
+    pub fn read(document: &Document, folder: &str, projects: &[String]) -> Result<Self> {
         let top = document.top();
-        let name = name(&top)?;
+        let from_root = |paths: Vec<String>| paths.iter().map(|path| below(folder, path)).collect::<Vec<_>>();
         let paths = |key: &str, default: &str| match top.get(key) {
-            Some(at) => at.texts(),
-            None => Ok(vec![default.to_owned()]),
+            Some(at) => at.texts().map(from_root),
+            None => Ok(from_root(vec![default.to_owned()])),
         };
         let tree = |key: &'static str, resource| -> Result<Tree> {
-            let mut tree = Tree { key, branches: Vec::new() };
+            let mut tree = Tree { key, branches: Vec::new(), over: Vec::new() };
             let older = top.get("tests").filter(|_| resource == Resource::Test);
             for at in older.into_iter().chain(top.get(key)) {
-                tree.grow(&at, &mut Vec::new(), resource, &name)?;
+                tree.grow(&at, &mut Vec::new(), resource, projects)?;
             }
             Ok(tree)
         };
@@ -171,7 +190,7 @@ impl ProjectFile {
             macro_paths: paths("macro-paths", "macros")?,
             snapshot_paths: paths("snapshot-paths", "snapshots")?,
             analysis_paths: paths("analysis-paths", "analyses")?,
-            docs_paths: top.get("docs-paths").map_or(Ok(Vec::new()), |at| at.texts())?,
+            docs_paths: top.get("docs-paths").map_or(Ok(Vec::new()), |at| at.texts().map(from_root))?,
             target_path: top.optional_text("target-path")?.unwrap_or_else(|| TARGET.to_owned()).into(),
             models: tree("models", Resource::Model)?,
             seeds: tree("seeds", Resource::Seed)?,
@@ -181,6 +200,21 @@ impl ProjectFile {
             unit_tests: tree("unit_tests", Resource::UnitTest)?,
             warnings,
         })
+    }
+
+    /// Lays what the project says of a package over what the package says itself.
+    pub fn overlay(&mut self, project: &ProjectFile) {
+        let trees = [
+            (&mut self.models, &project.models),
+            (&mut self.seeds, &project.seeds),
+            (&mut self.snapshots, &project.snapshots),
+            (&mut self.sources, &project.sources),
+            (&mut self.tests, &project.tests),
+            (&mut self.unit_tests, &project.unit_tests),
+        ];
+        for (own, over) in trees {
+            own.over = over.branches.clone();
+        }
     }
 }
 
@@ -196,7 +230,7 @@ pub fn name(top: &At<'_>) -> Result<String> {
     Ok(name.to_owned())
 }
 
-/// The variables of the file, those of the project itself over the global ones.
+/// The variables of the file, those of a project over the global ones.
 pub fn vars(top: &At<'_>, project: &str) -> Result<Map<String, Value>> {
     let Some(at) = top.get("vars") else { return Ok(Map::new()) };
     let mut vars = at.map()?.clone();
@@ -211,9 +245,11 @@ pub fn vars(top: &At<'_>, project: &str) -> Result<Map<String, Value>> {
 pub struct Tree {
     key: &'static str,
     branches: Vec<Branch>,
+    /// What another project says, which wins.
+    over: Vec<Branch>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Branch {
     path: Vec<String>,
     layer: Layer,
@@ -221,18 +257,19 @@ struct Branch {
 }
 
 impl Tree {
-    fn grow(&mut self, at: &At<'_>, path: &mut Vec<String>, resource: Resource, project: &str) -> Result<()> {
+    fn grow(&mut self, at: &At<'_>, path: &mut Vec<String>, resource: Resource, projects: &[String]) -> Result<()> {
         let mut layer = Layer::new();
         for (key, value) in at.entries()? {
             if key.strip_prefix('+').is_none() && value.value.is_object() {
-                if path.is_empty() && key != project {
+                if path.is_empty() && !projects.iter().any(|project| project == key) {
                     let error = value.error(format!("`{key}` is not the name of this project"));
+                    let project = projects.first().map_or("", String::as_str);
                     return Err(error.hint(format!(
                         "put folders below `{project}:`; a key whose value is a map needs a plus sign, as in `+meta:`"
                     )));
                 }
                 path.push(key.to_owned());
-                self.grow(&value, path, resource, project)?;
+                self.grow(&value, path, resource, projects)?;
                 path.pop();
             } else if value.value.is_null() && key.strip_prefix('+').is_none() && !config::is_known(resource, key) {
                 // An empty folder entry, as `staging:` with nothing below it.
@@ -250,11 +287,13 @@ impl Tree {
 
     /// The configuration of a node: general branches first, so that nearer ones win.
     pub fn of(&self, fqn: &[String]) -> Layer {
-        let mut holding: Vec<&Branch> = self.branches.iter().filter(|b| fqn.starts_with(&b.path)).collect();
-        holding.sort_by_key(|b| b.path.len());
         let mut layer = Layer::new();
-        for branch in holding {
-            config::merge(&mut layer, branch.layer.clone());
+        for branches in [&self.branches, &self.over] {
+            let mut holding: Vec<&Branch> = branches.iter().filter(|b| fqn.starts_with(&b.path)).collect();
+            holding.sort_by_key(|b| b.path.len());
+            for branch in holding {
+                config::merge(&mut layer, branch.layer.clone());
+            }
         }
         layer
     }

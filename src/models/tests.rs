@@ -1,6 +1,7 @@
 //! Small projects in a folder of their own, and what loading and compiling makes of them.
 
 mod artifacts;
+mod asking;
 mod compiling;
 mod configuring;
 mod loading;

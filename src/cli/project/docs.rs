@@ -50,7 +50,7 @@ async fn generate(world: &World, arguments: &GenerateArguments) -> Result<()> {
     let project = arguments.at.load(world, false)?;
     let invocation = invocation(Utc::now());
     let nodes: Vec<&Node> = project.order().into_iter().filter(|node| has_sql(node)).collect();
-    let compiled = compile_into_target(&project, &nodes, &invocation)?;
+    let compiled = compile_into_target(world, &project, &nodes, &invocation)?;
     let engine = world.engine()?;
     engine.lake.ensure_reachable().await?;
     let generated = docs::generate(&engine, &project, &invocation, &compiled).await?;

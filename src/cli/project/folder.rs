@@ -94,10 +94,14 @@ fn inside(root: &Path, target: &str) -> Result<PathBuf> {
     }
 }
 
-/// Packages are read from the folder where dbt puts them; there is nothing to fetch.
+/// Links the packages that the project declares with a path into the folder where all of them are read from.
 pub fn deps(world: &World, arguments: &FolderArguments) -> Result<()> {
+    let linked = models::install_packages(&arguments.at.folder(world))?;
     let project = arguments.at.load(world, false)?;
-    println!("{} has no packages to install", project.name);
+    match linked.is_empty() {
+        true => println!("{} has no packages to install", project.name),
+        false => println!("{}: linked {}", project.name, linked.join(", ")),
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 pub mod docs;
 pub mod folder;
 pub mod list;
+pub mod operation;
 pub mod retry;
 pub mod sql;
 

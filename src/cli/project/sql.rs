@@ -11,13 +11,16 @@ use crate::build;
 use crate::cli::World;
 use crate::error::{Error, Result};
 use crate::models::artifact::Invocation;
-use crate::models::{Node, NodeKind, Project, RunContext};
+use crate::models::{Database, Node, NodeKind, Project, RunContext};
 use crate::shell::Format;
 
 #[derive(Args)]
 pub struct CompileArguments {
     #[command(flatten)]
     chosen: Chosen,
+    /// This text instead of the project's files
+    #[arg(long, value_name = "SQL", conflicts_with_all = ["select", "exclude"])]
+    inline: Option<String>,
     #[command(flatten)]
     at: ProjectArguments,
 }
@@ -26,6 +29,9 @@ pub struct CompileArguments {
 pub struct ShowArguments {
     #[command(flatten)]
     chosen: Chosen,
+    /// The rows of this query instead of a model's
+    #[arg(long, value_name = "SQL", conflicts_with_all = ["select", "exclude"])]
+    inline: Option<String>,
     /// So many rows of each; -1 for all of them
     #[arg(long, default_value_t = 5, allow_negative_numbers = true)]
     limit: i64,
@@ -50,9 +56,15 @@ pub fn has_sql(node: &Node) -> bool {
 /// Writes the SQL of each node below the target folder, and prints that of a single model.
 pub fn compile(world: &World, arguments: &CompileArguments) -> Result<()> {
     let project = arguments.at.load(world, false)?;
+    if let Some(text) = &arguments.inline {
+        let database = Some(Arc::new(build::ReleasedTables::new(world.engine()?)) as Arc<dyn Database>);
+        let run = RunContext { verb: "compile".to_owned(), database, ..RunContext::default() };
+        println!("{}", project.compile_inline(text, &run)?.trim());
+        return Ok(());
+    }
     let nodes = with_sql(&project, &arguments.chosen, true)?;
     let invocation = invocation(Utc::now());
-    let compiled = compile_into_target(&project, &nodes, &invocation)?;
+    let compiled = compile_into_target(world, &project, &nodes, &invocation)?;
     write_manifest(&project, &invocation, &compiled)?;
     let mut models = nodes.iter().filter(|n| n.kind == NodeKind::Model);
     match (models.next(), models.next()) {
@@ -64,11 +76,18 @@ pub fn compile(world: &World, arguments: &CompileArguments) -> Result<()> {
 
 /// The SQL of the nodes by unique id, each written to its file below the target folder.
 pub fn compile_into_target(
+    world: &World,
     project: &Project,
     nodes: &[&Node],
     invocation: &Invocation,
 ) -> Result<BTreeMap<String, String>> {
-    let run = RunContext { invocation_id: invocation.id.clone(), ..RunContext::default() };
+    let run = RunContext {
+        invocation_id: invocation.id.clone(),
+        verb: "compile".to_owned(),
+        selected: Arc::new(nodes.iter().map(|n| n.unique_id.clone()).collect()),
+        database: Some(Arc::new(build::ReleasedTables::new(world.engine()?))),
+        ..RunContext::default()
+    };
     let mut compiled = BTreeMap::new();
     for node in nodes {
         let sql = project.compile(&node.unique_id, &run)?.sql;
@@ -84,7 +103,7 @@ pub fn compile_into_target(
 
 /// Runs the query of each chosen model on the tables as they are.
 pub async fn show(world: &World, arguments: &ShowArguments) -> Result<()> {
-    if arguments.chosen.select.is_empty() {
+    if arguments.chosen.select.is_empty() && arguments.inline.is_none() {
         return Err(Error::input("show wants a model").hint("medallion show --select MODEL"));
     }
     let project = Arc::new(arguments.at.load(world, false)?);
@@ -92,6 +111,10 @@ pub async fn show(world: &World, arguments: &ShowArguments) -> Result<()> {
     let engine = Arc::new(world.engine()?);
     engine.lake.ensure_reachable().await?;
     let limit = usize::try_from(arguments.limit).ok();
+    if let Some(text) = &arguments.inline {
+        let frame = build::preview_inline(&engine, &project, &world.contracts()?, text, limit).await?;
+        return crate::shell::print(format, frame).await.map(drop);
+    }
     for node in with_sql(&project, &arguments.chosen, false)? {
         let frame = build::preview(&engine, &project, &world.contracts()?, node, limit).await?;
         if format == Format::Table {

@@ -21,7 +21,7 @@ impl Loader {
             if !enabled {
                 continue;
             }
-            exposure.unique_id = format!("exposure.{}.{}", self.shared.project, exposure.name);
+            exposure.unique_id = format!("exposure.{}.{}", self.package, exposure.name);
             exposure.fqn = self.fqn(&[], &[&exposure.name]);
             let scope = Arc::new(self.exposure_scope(&exposure, Phase::Collect));
             for (reference, place) in references {
@@ -31,7 +31,7 @@ impl Loader {
             self.exposures.push(exposure);
         }
         for group in self.properties.groups.values_mut() {
-            group.unique_id = format!("group.{}.{}", self.shared.project, group.name);
+            group.unique_id = format!("group.{}.{}", self.package, group.name);
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ impl Loader {
             taken.insert(draft.node.name.clone(), Place::in_text(&draft.node.path, &draft.node.raw, 1, 1));
         }
         for (entry, tested) in std::mem::take(&mut self.tests) {
-            if !self.macros.has(&format!("test_{}", entry.test)) {
+            if self.macros.generic_test(&entry.test, &self.package).is_none() {
                 let problem = Problem::unknown("test", &entry.test, self.macros.generic_tests());
                 return Err(problem.at(entry.place));
             }
@@ -92,7 +92,7 @@ impl Loader {
                 .map_err(Problem::error)?,
             depends_on: Vec::new(),
             names: Vec::new(),
-            macros: self.macros.closure([format!("test_{}", entry.test)]),
+            macros: self.macros.closure(self.macros.generic_test(&entry.test, &self.package)),
             description,
             columns: Vec::new(),
             patch: None,
@@ -109,7 +109,8 @@ impl Loader {
     /// An error of a test's macro about its arguments as one about what YAML gives; any other comes back.
     fn wrong_arguments(&self, error: Error, scope: &Arc<Scope>, generic: &GenericTest) -> Result<Error, Error> {
         let quoted = error.what().split('`').nth(1).unwrap_or_default();
-        let parameters = self.macros.parameters(&self.jinja, scope, &format!("test_{}", generic.name));
+        let id = self.macros.generic_test(&generic.name, &self.package).unwrap_or_default();
+        let parameters = self.macros.parameters(&self.jinja, scope, &id);
         let of = format!("argument of the test `{}`:", generic.name);
         let problem = if error.what().contains("unknown keyword argument") {
             let known = parameters.iter().map(String::as_str).filter(|p| !["model", "column_name"].contains(p));

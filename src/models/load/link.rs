@@ -1,7 +1,7 @@
 //! From drafts to a graph: what the names mean, and what they must not.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::generic_tests::at_entry;
 use super::{Draft, Loader, config_place};
@@ -91,6 +91,7 @@ impl Loader {
             order,
             graph,
             index,
+            graph_shown: OnceLock::new(),
             jinja: self.jinja,
             macros: self.macros,
             shared: self.shared,

@@ -66,7 +66,7 @@ impl Loader {
         self.jinja.render(&template, &scope)?;
         let collected = scope.take_collected();
         config::merge(&mut layer, collected.config);
-        let macros = self.macros.used_by(&self.jinja, &template, &self.shared.project);
+        let macros = self.macros.used_by(&self.jinja, &template, scope.package().as_str());
         self.add(origin, layer, collected.depends_on, macros)
     }
 

@@ -410,6 +410,7 @@ fn columns(columns: &[ColumnDoc]) -> Map<String, Value> {
 fn refs(names: &[Dependency]) -> Vec<Value> {
     let refs = names.iter().filter_map(|name| match name {
         Dependency::Ref(name) => Some(json!({"name": name, "package": null, "version": null})),
+        Dependency::RefTo(package, name) => Some(json!({"name": name, "package": package, "version": null})),
         Dependency::Source(..) => None,
     });
     refs.collect()
@@ -417,7 +418,7 @@ fn refs(names: &[Dependency]) -> Vec<Value> {
 
 fn sources(names: &[Dependency]) -> Vec<[&str; 2]> {
     let sources = names.iter().filter_map(|name| match name {
-        Dependency::Ref(_) => None,
+        Dependency::Ref(_) | Dependency::RefTo(..) => None,
         Dependency::Source(source, table) => Some([source.as_str(), table.as_str()]),
     });
     sources.collect()

@@ -113,7 +113,10 @@ fn unsupported_keys_files_and_blocks_are_refused_by_name() {
     let file = |path: &str, text: &str| Files::new().with(path, text).error();
     says(&file("dbt_project.yml", "name: shop\non-run-end: x\n"), &["`on-run-end` is not supported yet", ":2:1"]);
     says(&file("models/m.py", "x"), &["a model in Python is not supported yet"]);
-    says(&file("packages.yml", "packages:\n  - package: x\n"), &["a package is not supported yet", "packages.yml:1:1"]);
+    says(
+        &file("packages.yml", "packages:\n  - package: x\n"),
+        &["the package x is not in dbt_packages", "packages.yml:2:"],
+    );
     says(&file("models/u.yml", "metrics: []\n"), &["`metrics` is not supported yet", "models/u.yml:1:1"]);
 }
 
@@ -212,9 +215,7 @@ fn a_macro_for_names_of_databases_has_no_effect_and_says_so() {
 
 #[test]
 fn keys_without_effect_say_so() {
-    for (key, value) in
-        [("asset-paths", "[assets]"), ("log-path", "logs"), ("packages-install-path", "p"), ("flags", "{}")]
-    {
+    for (key, value) in [("asset-paths", "[assets]"), ("log-path", "logs"), ("flags", "{}")] {
         let files = model("select 1").with("dbt_project.yml", &format!("name: shop\n{key}: {value}\n"));
         assert_eq!(files.load().warnings, [format!("dbt_project.yml:2: `{key}` has no effect here")]);
     }

@@ -1,0 +1,1 @@
+select * from {{ ref('level_names') }} where level <= {{ var('levels') }}
