@@ -142,7 +142,10 @@ fn a_package_lends_its_macros_models_seeds_and_tests() {
 
 #[test]
 fn a_project_may_say_what_a_package_does() {
+    let own = "{% macro medallion__generate_surrogate_key(fields) %}'own ' || {{ fields[0] }}{% endmacro %}\n\
+        {% macro null_text() %}'{{ var('null_text', 'mine') }}'{% endmacro %}";
     let world = with_tools(&[
+        ("macros/own.sql", own),
         SEED,
         (
             "models/m.sql",
@@ -152,9 +155,6 @@ fn a_project_may_say_what_a_package_does() {
     let file = "name: tiny\nprofile: tiny\nvars: {tools: {levels: 1}}\nmodels: {tiny: {+schema: gold, +materialized: table}, tools: {+enabled: false}}\n\
         seeds: {tools: {+enabled: false}}\ndispatch: [{macro_namespace: tools, search_order: [tiny, tools]}]\n";
     world.write("project/dbt_project.yml", file);
-    let own = "{% macro medallion__generate_surrogate_key(fields) %}'own ' || {{ fields[0] }}{% endmacro %}\n\
-        {% macro null_text() %}'{{ var('null_text', 'mine') }}'{% endmacro %}";
-    world.write("project/macros/own.sql", own);
     world.ok(&["build", "-q"]);
     assert_eq!(table(&world, "select k, n from gold.m where k = 'own 1'"), ["own 1,mine"]);
 }

@@ -375,9 +375,6 @@ impl Reader<'_> {
                 return Err(error.hint("indent the arguments further than the name of the test"));
             }
         };
-        if test.contains('.') {
-            return Err(at.problem(Problem::unsupported(format!("the test `{test}` of a package"))));
-        }
         let mut entry = TestEntry {
             test: test.to_owned(),
             name: None,
