@@ -24,7 +24,10 @@ impl Loader {
         }
         for (entry, tested) in std::mem::take(&mut self.tests) {
             if self.macros.generic_test(&entry.test, &self.package).is_none() {
-                let problem = Problem::unknown("test", &entry.test, self.macros.generic_tests());
+                let mut problem = Problem::unknown("test", &entry.test, self.macros.generic_tests());
+                if let Some((package, _)) = entry.test.split_once('.') {
+                    problem = problem.or_hint(format!("it is looked for in dbt_packages/{package}/macros"));
+                }
                 return Err(problem.at(entry.place));
             }
             let mut name = entry.name.clone().unwrap_or_else(|| {

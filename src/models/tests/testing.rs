@@ -82,7 +82,11 @@ fn an_unknown_test_is_placed_and_the_nearest_named() {
     );
     says(
         &with_test("          - dbt_utils.not_empty\n").error(),
-        &["the test `dbt_utils.not_empty` of a package is not supported yet"],
+        &[
+            "unknown test `dbt_utils.not_empty`",
+            "models/p.yml:6:13",
+            "it is looked for in dbt_packages/dbt_utils/macros",
+        ],
     );
     says(
         &with_test("          - unique: {config: {store_failures: true}}\n").error(),
