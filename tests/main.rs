@@ -10,6 +10,7 @@ mod endurance;
 mod evolution;
 mod exactly_once;
 mod formats;
+mod freshness;
 mod killed;
 mod load;
 mod memory;

@@ -12,6 +12,7 @@
 mod check;
 mod database;
 mod forecast;
+mod freshness;
 mod full;
 mod gate;
 mod incremental;
@@ -44,6 +45,7 @@ use uuid::Uuid;
 
 pub use self::database::ReleasedTables;
 pub use self::forecast::{Action, Forecast, Size, forecast};
+pub use self::freshness::{Judgement, SourceAge, freshness, sources_artifact};
 pub use self::lineage::Target as LineageTarget;
 pub use self::preview::{preview, preview_inline};
 pub use self::release::Keep;

@@ -80,6 +80,8 @@ enum Command {
     Test(build::Arguments),
     /// What the last run left undone, once more
     Retry(project::retry::Arguments),
+    /// Whether the sources still get their rows
+    Source(project::source::Arguments),
     /// The SQL of models and tests, into the target folder
     Compile(project::sql::CompileArguments),
     /// Some rows of a model's query
@@ -202,6 +204,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Snapshot(arguments) => build::run(&world, Verb::Snapshot, arguments).await,
         Command::Test(arguments) => build::run(&world, Verb::Test, arguments).await,
         Command::Retry(arguments) => project::retry::run(&world, arguments).await,
+        Command::Source(arguments) => project::source::run(&world, &arguments).await,
         Command::Compile(arguments) => project::sql::compile(&world, &arguments),
         Command::Show(arguments) => project::sql::show(&world, &arguments).await,
         Command::RunOperation(arguments) => project::operation::run(&world, &arguments),

@@ -86,7 +86,8 @@ pub(super) fn bytes(n: u64) -> String {
     }
 }
 
-fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
+/// Ages in a way that people read: 5 min ago.
+pub(super) fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
     let seconds = (now - then).num_seconds().max(0);
     match seconds {
         0..=119 => format!("{seconds} s ago"),

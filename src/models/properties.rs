@@ -72,6 +72,8 @@ const TABLE: &[&str] = &[
     "loaded_at_query",
 ];
 const TABLE_UNSUPPORTED: &[&str] = &["external", "loader", "quoting", "docs"];
+/// The two ways to say when the newest row came.
+const LOADED_AT: [&str; 2] = ["loaded_at_field", "loaded_at_query"];
 /// Where a source's config may repeat what also stands beside it.
 const FRESHNESS: &[&str] = &["freshness", "loaded_at_field", "loaded_at_query"];
 
@@ -129,6 +131,16 @@ pub enum Period {
     Minute,
     Hour,
     Day,
+}
+
+impl Period {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Period::Minute => "minute",
+            Period::Hour => "hour",
+            Period::Day => "day",
+        }
+    }
 }
 
 /// What YAML says about a model, a seed, a snapshot or a singular test.
@@ -265,9 +277,13 @@ impl Properties {
                 None => setting(at, "freshness").map(|f| freshness(&f)).transpose()?,
                 Some(own) => Some(freshness(&own)?),
             };
-            let inherited = |key: &str| {
-                setting(&table, key).or_else(|| setting(at, key)).map(|v| v.text().map(str::to_owned)).transpose()
-            };
+            // What the table says of when its rows came takes the place of all that the source says.
+            let says = |at: &At<'_>, key: &str| setting(at, key).is_some();
+            let teller = if LOADED_AT.iter().any(|key| says(&table, key)) { &table } else { at };
+            if LOADED_AT.iter().all(|key| says(teller, key)) {
+                return Err(teller.error("`loaded_at_field` and `loaded_at_query` exclude each other"));
+            }
+            let loaded = |key: &str| setting(teller, key).map(|v| v.text().map(str::to_owned)).transpose();
             self.sources.push(SourceTable {
                 source: source.to_owned(),
                 source_description: at.optional_text("description")?.unwrap_or_default(),
@@ -275,8 +291,8 @@ impl Properties {
                 schema: schema.clone(),
                 identifier: table.optional_text("identifier")?.unwrap_or_else(|| name.to_owned()),
                 freshness,
-                loaded_at_field: inherited("loaded_at_field")?,
-                loaded_at_query: inherited("loaded_at_query")?,
+                loaded_at_field: loaded("loaded_at_field")?,
+                loaded_at_query: loaded("loaded_at_query")?,
                 folders: reader.file.folders.clone(),
                 described,
             });

@@ -5,6 +5,7 @@ pub mod folder;
 pub mod list;
 pub mod operation;
 pub mod retry;
+pub mod source;
 pub mod sql;
 
 use std::collections::BTreeMap;

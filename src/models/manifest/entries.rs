@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::models::checks;
 use crate::models::exposure::{Exposure, Group, Owner};
 use crate::models::graph::Dependency;
-use crate::models::properties::{Age, Freshness, Period};
+use crate::models::properties::{Age, Freshness};
 use crate::models::{ColumnDoc, Materialized, Node, NodeKind, Project, Relation, Source, Test};
 
 pub(super) struct Entries<'a> {
@@ -434,14 +434,7 @@ fn owner(owner: &Owner) -> Value {
 fn freshness(freshness: &Freshness) -> Value {
     let age = |age: Option<Age>| match age {
         None => json!({"count": null, "period": null}),
-        Some(Age { count, period }) => {
-            let period = match period {
-                Period::Minute => "minute",
-                Period::Hour => "hour",
-                Period::Day => "day",
-            };
-            json!({"count": count, "period": period})
-        }
+        Some(Age { count, period }) => json!({"count": count, "period": period.as_str()}),
     };
     json!({
         "warn_after": age(freshness.warn_after),
