@@ -1,5 +1,7 @@
 //! `medallion build`: what changed is rebuilt and nothing else, what failed is published to nobody.
 
+mod failures;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};

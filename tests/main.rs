@@ -10,7 +10,6 @@ mod endurance;
 mod evolution;
 mod exactly_once;
 mod formats;
-mod freshness;
 mod killed;
 mod load;
 mod memory;

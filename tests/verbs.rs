@@ -1,5 +1,7 @@
 //! The verbs that dbt's users type, beside `build`.
 
+mod freshness;
+
 use crate::world::{World, project};
 
 /// A seed, a model of it and a model of that, with a test each.

@@ -56,7 +56,10 @@ impl Turn {
         let Some(test) = &node.test else { return Err(Error::bug(format!("{} is no test", node.name))) };
         let config = &test.config;
         let rows = compiled.sql.trim().trim_end_matches(';');
-        let limit = config.limit.map_or_else(String::new, |n| format!(" limit {n}"));
+        let failing = match config.limit {
+            None => rows.to_owned(),
+            Some(limit) => format!("select * from ({rows}\n) as failing_rows limit {limit}"),
+        };
         // The test's own text first and alone, so that its lines keep their numbers in errors.
         let context = self.session();
         let at_test = |e| at_source(e, node, &compiled);
@@ -64,7 +67,7 @@ impl Turn {
         let (calc, warn, error) = (&config.fail_calc, &config.warn_if, &config.error_if);
         let counting = format!(
             "select failures, cast(failures {warn} as boolean) as warns, cast(failures {error} as boolean) as fails \
-             from (select cast({calc} as bigint) as failures from ({rows}\n) as failing_rows{limit}) as counted"
+             from (select cast({calc} as bigint) as failures from ({failing}\n) as failing_rows) as counted"
         );
         let text = Text { file: &node.name, text: &counting };
         let doing = format!("test {}", node.name);
@@ -83,13 +86,18 @@ impl Turn {
             _ if warns || (config.severity == Severity::Warn && fails) => Status::Warned,
             _ => Status::Success,
         };
+        let kept = match config.stores_failures {
+            true => Some(self.keep_failures(node, &failing).await?),
+            false => None,
+        };
         let mut message = String::new();
         if status != Status::Success {
-            let sample = format!("select * from ({rows}\n) as failing_rows limit {SHOWN}");
+            let sample = format!("select * from ({failing}\n) as failing_rows limit {SHOWN}");
             let frame = sql::query(&context, Text { file: &node.name, text: &sample }).await?;
             let shown = frame.collect().await.map_err(|e| engine::error(&doing, e))?;
             let table = pretty_format_batches(&shown).map(|t| t.to_string()).unwrap_or_default();
-            message = format!("{failures} failing rows, of which:\n{table}");
+            let place = kept.map_or_else(String::new, |kept| format!(", kept in {kept}"));
+            message = format!("{failures} failing rows{place}, of which:\n{table}");
         }
         Ok(Verdict { status, message, failures: Some(failures), sql: compiled.sql })
     }

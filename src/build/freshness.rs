@@ -110,7 +110,7 @@ async fn newest_row(
                 .hint("write the condition into the query"));
         }
         (Some(query), _) => query.trim().trim_end_matches(';').to_owned(),
-        (None, Some(field)) => newest_of(field, relation, filter),
+        (None, Some(field)) => newest_of(field, &relation, filter),
         (None, None) if filter.is_some() => {
             return Err(Error::input(format!("{table} has a `filter`, and nothing tells when its rows came"))
                 .hint("name the column as `loaded_at_field`"));

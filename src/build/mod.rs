@@ -11,6 +11,7 @@
 
 mod check;
 mod database;
+mod failures;
 mod forecast;
 mod freshness;
 mod full;

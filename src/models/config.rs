@@ -131,6 +131,8 @@ pub struct TestConfig {
     pub limit: Option<u64>,
     /// Restricts the tested relation; already part of the compiled SQL.
     pub condition: Option<String>,
+    /// Whether the failing rows are kept as a table.
+    pub stores_failures: bool,
 }
 
 enum Shape {
@@ -201,6 +203,8 @@ const TEST: &[(&str, Shape)] = &[
     ("fail_calc", Shape::Text),
     ("limit", Shape::Count),
     ("where", Shape::Text),
+    ("store_failures", Shape::Flag),
+    ("store_failures_as", Shape::OneOf(&["table", "view", "ephemeral"])),
     ("tags", Shape::Texts),
     ("meta", Shape::Map),
     ("group", Shape::Text),
@@ -228,8 +232,6 @@ const UNSUPPORTED: &[&str] = &[
     "quoting",
     "sql_header",
     "static_analysis",
-    "store_failures",
-    "store_failures_as",
 ];
 
 fn keys(resource: Resource) -> &'static [(&'static str, Shape)] {
@@ -248,7 +250,7 @@ pub fn is_known(resource: Resource, key: &str) -> bool {
 
 /// Whether a key beside a test's arguments is configuration and not an argument.
 pub fn is_test_setting(key: &str) -> bool {
-    TEST.iter().any(|(name, _)| *name == key) || key.starts_with("store_failures")
+    TEST.iter().any(|(name, _)| *name == key)
 }
 
 /// Checks one entry by itself. An empty value is allowed everywhere and takes the key back.
@@ -264,6 +266,10 @@ pub fn check(resource: Resource, key: &str, value: &Value) -> Result<(), Problem
     };
     if key == "incremental_strategy" && value == "microbatch" {
         return Err(Problem::unsupported("the incremental strategy `microbatch`"));
+    }
+    if key == "store_failures_as" && value == "view" {
+        let problem = Problem::unsupported("`store_failures_as: view`");
+        return Err(problem.hint("failing rows may never be published, so that no view could show them: use table"));
     }
     match shape.expects(value) {
         None => Ok(()),
@@ -508,6 +514,11 @@ impl TestConfig {
             fail_calc: or("fail_calc", "count(*)"),
             limit: given.get("limit").and_then(Value::as_u64),
             condition: text(given, "where"),
+            // The newer key says all that the older one does, and more.
+            stores_failures: match text(given, "store_failures_as") {
+                Some(kind) => kind == "table",
+                None => given.get("store_failures").and_then(Value::as_bool).unwrap_or(false),
+            },
         }
     }
 }

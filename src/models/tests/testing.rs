@@ -89,8 +89,8 @@ fn an_unknown_test_is_placed_and_the_nearest_named() {
         ],
     );
     says(
-        &with_test("          - unique: {config: {store_failures: true}}\n").error(),
-        &["`store_failures` is not supported yet"],
+        &with_test("          - unique: {config: {store_failures_as: view}}\n").error(),
+        &["`store_failures_as: view` is not supported yet", "use table"],
     );
 }
 

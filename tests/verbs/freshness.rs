@@ -74,7 +74,6 @@ fn without_a_field_the_last_commit_that_changed_rows_tells() {
     let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
     std::fs::write(&log, lines.join("\n")).unwrap();
     // A commit after it, by which no row came.
-    world.ok(&["test"]);
     let idle = r#"{"commitInfo":{"timestamp":4000000000000,"operation":"OPTIMIZE"}}"#;
     std::fs::write(log.with_file_name("00000000000000000001.json"), idle).unwrap();
     world.fails(&["source", "freshness"], 1, &["not fresh: gold.payments"]);
