@@ -71,8 +71,8 @@ def build(lake):
         if same != rows:
             sys.exit(f"{model}: medallion wrote {rows} rows, DuckDB {same}")
     print(f"| sum | {ours:.2f} | {theirs:.2f} |")
-    print(f"\nmedallion over DuckDB: {ours / theirs:.2f}")
-    print(f"the whole command: {plain[0]:.1f} s, {plain[1]:.1f} CPU-seconds, peak {plain[2]:,.0f} MB")
+    print(f"\nthe whole command, which builds models at the same time: {plain[0]:.1f} s, {plain[1]:.1f} CPU-seconds, peak {plain[2]:,.0f} MB")
+    print(f"the whole command over DuckDB's sum: {plain[0] / theirs:.2f}")
 
 
     return plain[0]
@@ -80,7 +80,7 @@ def build(lake):
 
 def one_percent_more(lake, full):
     """A hundredth of the calls again, of the day after, and what it costs to build them in."""
-    more = ["--seed", "43", "--start", "2025-03-17", "--days", "1"]
+    more = ["--seed", "43", "--start", "2025-03-17T00:00:00Z", "--days", "1"]
     timed(MEDALLION, "generate", "-q", "--topic", TOPIC, "--events", str(RECORDS // 100), "--customers", "20000", *more)
     timed(MEDALLION, "ingest", "-q", "--topics", TOPIC, "--until-caught-up", "--lake", lake)
     wall, cpu, _ = timed(MEDALLION, "build", "-q", "--select", f"+{MODELS[-1]}", "--exclude", "resource_type:test", "--lake", lake, stderr=subprocess.DEVNULL)
