@@ -5,6 +5,7 @@ mod build;
 mod care;
 mod changes;
 mod commit;
+mod contracts;
 mod docs;
 mod endurance;
 mod evolution;

@@ -171,3 +171,98 @@ fn a_new_project_builds_as_it_is() {
     );
     assert!(world.ok(&["deps", "--project-dir", "shop"]).out.contains("no packages"));
 }
+
+#[test]
+fn what_changed_since_a_kept_run_is_built_and_what_failed_in_it() {
+    let world = shop();
+    world.ok(&["build"]);
+    std::fs::rename(world.path("project/target"), world.path("before")).unwrap();
+    let state = world.path("before").display().to_string();
+    let modified = ["ls", "--select", "state:modified", "--state", &state];
+    assert_eq!(world.ok(&modified).out, "");
+    world.write("project/models/totals.sql", "select sum(amount) + 0 as amount from {{ ref('customers') }}");
+    assert!(world.ok(&modified).out.starts_with("tiny.totals\n"));
+    world.ok(&["build", "--select", "state:modified", "--state", &state]);
+    assert_eq!(statuses(&world), ["model.tiny.totals success", "test.tiny.unique_totals_amount pass"]);
+    world.fails(&["ls", "--select", "state:modified"], 2, &["compares with an earlier run", "--state"]);
+    // The folder that is compared with may be the one that this run writes to.
+    world.write("project/models/totals.sql", "select nothing as amount from {{ ref('customers') }}");
+    world.fails(&["build"], 2, &["nothing"]);
+    let target = world.path("project/target").display().to_string();
+    let failed = ["ls", "--select", "result:error", "--state", &target, "--output", "name", "--resource-type", "model"];
+    assert_eq!(world.ok(&failed).out, "totals\n");
+    world.fails(&["ls", "--select", "state:new", "--state", "nowhere"], 2, &["there is no manifest.json in nowhere"]);
+}
+
+#[test]
+fn ls_tells_the_keys_that_are_asked_for() {
+    let world = shop();
+    let said = world.ok(&[
+        "ls",
+        "-s",
+        "totals",
+        "--resource-type",
+        "model",
+        "--output",
+        "json",
+        "--output-keys",
+        "name config.materialized",
+    ]);
+    assert_eq!(said.out, "{\"name\":\"totals\",\"config.materialized\":\"table\"}\n");
+    world.fails(&["ls", "--resource-type", "modle"], 2, &["unknown resource type `modle`", "`model`"]);
+}
+
+#[test]
+fn a_selector_of_the_project_is_named_on_the_command_line() {
+    let world = shop();
+    let selectors =
+        "selectors: [{name: money, definition: {union: ['+totals', {exclude: [{method: fqn, value: customers}]}]}}]";
+    world.write("project/selectors.yml", selectors);
+    let said = world.ok(&["ls", "--selector", "money", "--resource-type", "model", "seed"]).out;
+    assert_eq!(said, "tiny.payments\ntiny.totals\n");
+    world.fails(&["build", "--selector", "mony"], 2, &["unknown selector `mony`", "`money`"]);
+    world.ok(&["build", "--selector", "money", "--indirect-selection", "empty", "--resource-type", "seed"]);
+    assert_eq!(statuses(&world), ["seed.tiny.payments success"]);
+}
+
+#[test]
+fn warnings_are_errors_where_they_are_asked_to_be() {
+    let world = shop();
+    world.write("project/models/more.yml", "models: [{name: gone}]\n");
+    world.ok(&["parse"]);
+    world.fails(&["parse", "--warn-error"], 2, &["models/more.yml:1", "there is no model `gone`", "--warn-error"]);
+    std::fs::remove_file(world.path("project/models/more.yml")).unwrap();
+    let warns = "{{ config(severity='warn') }}select * from {{ ref('totals') }}";
+    world.write("project/tests/warns.sql", warns);
+    world.ok(&["build"]);
+    world.fails(&["test", "--warn-error"], 1, &["a test warned", "--warn-error"]);
+}
+
+#[test]
+fn what_is_not_built_in_a_target_is_read_where_another_one_has_it() {
+    let world = shop();
+    let profiles = "tiny:\n  target: prod\n  outputs:\n    prod: {type: medallion, schema: prod}\n    dev: {type: medallion, schema: dev}\n";
+    world.write("project/profiles.yml", profiles);
+    let names = "{% macro generate_schema_name(custom, node) %}{{ target.schema }}{% endmacro %}";
+    world.write("project/macros/names.sql", names);
+    world.ok(&["build"]);
+    std::fs::rename(world.path("project/target"), world.path("before")).unwrap();
+    let state = world.path("before").display().to_string();
+
+    world.write("project/models/totals.sql", "select sum(amount) * 10 as amount from {{ ref('customers') }}");
+    let develop = ["build", "--target", "dev", "--select", "totals"];
+    world.fails(&develop, 2, &["dev.customers is not in the lake", "--select +totals"]);
+    let deferred = [&develop[..], &["--state", &state, "--defer"]].concat();
+    world.ok(&deferred);
+    assert_eq!(world.count("select amount from dev.totals"), 220);
+    assert_eq!(world.count("select amount from prod.totals"), 22);
+    // What is built here is read here, unless the earlier run is favoured.
+    world.ok(&["seed", "--target", "dev"]);
+    world.write("project/models/customers.sql", "select customer, 1 as amount from {{ ref('payments') }} group by 1");
+    world.ok(&["run", "--target", "dev", "--select", "customers"]);
+    world.ok(&deferred);
+    assert_eq!(world.count("select amount from dev.totals"), 20);
+    world.ok(&[&deferred[..], &["--favor-state"]].concat());
+    assert_eq!(world.count("select amount from dev.totals"), 220);
+    world.fails(&["build", "--defer"], 2, &["--state"]);
+}

@@ -102,9 +102,14 @@ impl Turn {
         Ok(Verdict { status, message, failures: Some(failures), sql: compiled.sql })
     }
 
-    /// Changes exactly when the tests of a node change, so that new tests run on tables that are up to date.
-    pub(super) fn tests_code(&self, tests: &[&Node]) -> Result<String> {
+    /// Changes exactly when the tests of a node change, or what its contract says of every row, so that new ones are held
+    /// against tables that are up to date.
+    pub(super) fn tests_code(&self, node: &Node, tests: &[&Node]) -> Result<String> {
         let mut hasher = Sha256::new();
+        for constraint in super::contract::constraints(node) {
+            let kind = constraint.kind.as_str();
+            hasher.update(format!("{kind} {:?} {:?}", constraint.columns, constraint.expression).as_bytes());
+        }
         for test in tests {
             hasher.update(test.unique_id.as_bytes());
             hasher.update(self.compile(test)?.code_hash.as_bytes());

@@ -10,6 +10,7 @@
 //! how far the build is ([`progress::Progress`]). So the outcome is the same in whatever order they end.
 
 mod check;
+mod contract;
 mod database;
 mod failures;
 mod forecast;

@@ -61,7 +61,7 @@ impl Turn {
             }
         };
         let plan = self.plan(node, compiled, published.as_ref(), &log).await?;
-        let tests_code = self.tests_code(&[units, tests].concat())?;
+        let tests_code = self.tests_code(node, &[units, tests].concat())?;
         // Unit tests are of the code alone: once they are passed, only other code or other tests ask for them again.
         let marks = [code_mark(&compiled.code_hash), tests_mark(&tests_code)];
         let proved = marks.iter().all(|mark| log.get(&mark.app_id) == Some(&mark.version));
@@ -72,7 +72,7 @@ impl Turn {
         let (candidate, reason) = match plan {
             Plan::Fresh => {
                 let Some(published) = published else { return Err(Error::bug("fresh without a table")) };
-                let built = self.fresh(&table, published, &log, tests, &tests_code).await?;
+                let built = self.fresh(node, &table, published, &log, tests, &tests_code).await?;
                 return Ok(built.after(proofs));
             }
             Plan::Full { reason } => {
@@ -127,6 +127,7 @@ impl Turn {
         let provider = FilesTable::new(self.lake(), table, &candidate.schema, &[], &files, false)?;
         // Later turns see the table once it is published; until then the candidate is this turn's own.
         self.catalog.replace(&name, Arc::new(provider));
+        self.ensure_constraints(node).await?;
         let built = Built::default().tested(self.run_tests(tests).await?);
         if built.status.is_failure() {
             return Ok(built);
@@ -179,6 +180,7 @@ impl Turn {
     /// Nothing to build. Tests that were added or changed since are run on what is published.
     async fn fresh(
         &mut self,
+        node: &Node,
         table: &Table,
         published: Snapshot,
         log: &HashMap<String, i64>,
@@ -192,6 +194,7 @@ impl Turn {
         if log.get(inputs::TESTS) == Some(&mark.version) {
             return Ok(Built { status: Status::Fresh, how: "up to date", ..built });
         }
+        self.ensure_constraints(node).await?;
         let built = built.tested(self.run_tests(tests).await?);
         if built.status.is_failure() {
             return Ok(built);

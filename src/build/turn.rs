@@ -136,6 +136,7 @@ impl Turn {
 
     async fn build_node(&mut self, node: &Node, tests: &[&Node]) -> Result<Built> {
         let compiled = self.compile(node)?;
+        self.ensure_columns(node, &compiled).await?;
         let sql = Some(compiled.sql.clone()).filter(|s| !s.is_empty());
         let (units, tests): (Vec<&Node>, Vec<&Node>) = tests.iter().partition(|t| t.kind == NodeKind::UnitTest);
         let makes_none = matches!(node.config.materialized, Materialized::Ephemeral | Materialized::View);
@@ -153,6 +154,7 @@ impl Turn {
             (NodeKind::Model, Materialized::View) => {
                 let made = self.view(node, &compiled).await?;
                 let built = Built { how: "view", made: Some(made), ..Built::default() };
+                self.ensure_constraints(node).await?;
                 built.tested(self.run_tests(&tests).await?)
             }
             _ => self.table(node, &compiled, &units, &tests).await?,

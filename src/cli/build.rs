@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 
-use super::project::{Chosen, ProjectArguments, write_manifest};
+use super::project::{Chosen, Deferral, ProjectArguments, write_manifest};
 use super::{World, grouped, stop_signal};
 use crate::build::{self, Keep, LineageTarget, NodeResult, Options, Status, Summary, write_run_results};
 use crate::config::Secret;
@@ -24,6 +24,8 @@ pub struct Arguments {
     layer: Option<String>,
     #[command(flatten)]
     chosen: Chosen,
+    #[command(flatten)]
+    deferral: Deferral,
     /// Build every selected model from all of its inputs' rows
     #[arg(long)]
     full_refresh: bool,
@@ -98,7 +100,18 @@ impl Verb {
 }
 
 pub async fn run(world: &World, verb: Verb, arguments: Arguments) -> Result<()> {
-    let project = Arc::new(arguments.at.load(world, arguments.full_refresh)?);
+    let selection = arguments.chosen.selection()?;
+    let mut project = arguments.at.load(world, arguments.full_refresh)?;
+    arguments.deferral.apply(world, &mut project, &selection).await?;
+    // A layer is more than a selection: it takes whatever above it is stale, and its tests.
+    let nodes = match (selection.is_words(), &arguments.layer) {
+        (true, _) => None,
+        (false, None) => Some(project.selected(&selection)?),
+        (false, Some(_)) => {
+            return Err(Error::input("--layer goes with --select and --exclude alone"));
+        }
+    };
+    let project = Arc::new(project);
     let options = Options {
         select: arguments.chosen.select.clone(),
         exclude: arguments.chosen.exclude.clone(),
@@ -106,7 +119,7 @@ pub async fn run(world: &World, verb: Verb, arguments: Arguments) -> Result<()> 
         full_refresh: arguments.full_refresh,
         fail_fast: arguments.fail_fast,
         kinds: verb.kinds(),
-        nodes: None,
+        nodes,
         threads: threads(world, &project, arguments.threads),
         prove: arguments.more.prove_incremental,
         ..settings(world)?
@@ -118,14 +131,11 @@ pub async fn run(world: &World, verb: Verb, arguments: Arguments) -> Result<()> 
     if arguments.more.plan {
         return plan::show(world, &project, options, arguments.more.output).await;
     }
-    let said = json!({
-        "which": verb.name(),
-        "select": arguments.chosen.select,
-        "exclude": arguments.chosen.exclude,
-        "vars": arguments.at.vars_as_given(),
-        "full_refresh": arguments.full_refresh,
-    });
-    run_with(world, &project, options, said).await
+    let mut said = arguments.chosen.as_given();
+    said.insert("which".into(), verb.name().into());
+    said.insert("vars".into(), arguments.at.vars_as_given());
+    said.insert("full_refresh".into(), arguments.full_refresh.into());
+    run_with(world, &project, options, Value::Object(said)).await
 }
 
 /// Builds, tells how it went, and keeps it for tools and for `retry`; `said` is how it was asked for.
@@ -143,6 +153,9 @@ pub async fn run_with(world: &World, project: &Arc<Project>, options: Options, s
     println!("{}", closing(&summary));
     summary.proofs.iter().for_each(|proof| println!("{}", proved(proof)));
     match summary.failure() {
+        None if world.warn_error && summary.count(|r| r.status == Status::Warned) > 0 => {
+            Err(Error::failed("a test warned, which is an error because of --warn-error"))
+        }
         None => Ok(()),
         Some(kind) => Err(Error::new(kind, failures(&summary))),
     }

@@ -50,6 +50,9 @@ struct Cli {
     /// More of what happens; twice for everything
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
+    /// Takes warnings of a project or of its tests for errors
+    #[arg(long, global = true)]
+    warn_error: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -125,6 +128,7 @@ enum Command {
 pub(crate) struct World {
     config: Config,
     quiet: bool,
+    warn_error: bool,
 }
 
 impl World {
@@ -193,7 +197,7 @@ async fn run(cli: Cli) -> Result<()> {
     if let Some(lake) = cli.lake {
         config.lake.url = lake;
     }
-    let world = World { config, quiet: cli.quiet };
+    let world = World { config, quiet: cli.quiet, warn_error: cli.warn_error };
     match cli.command {
         Command::Demo(arguments) => demo::run(world, arguments).await,
         Command::Ingest(arguments) => ingest::run(&world, arguments).await,

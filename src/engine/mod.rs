@@ -19,6 +19,7 @@ pub mod sql;
 pub mod stage;
 pub mod statistics;
 pub mod table;
+pub mod types;
 mod window;
 
 use std::sync::Arc;

@@ -111,6 +111,8 @@ pub struct NodeConfig {
     pub meta: Map<String, Value>,
     pub group: Option<String>,
     pub access: Access,
+    /// Whether the columns have to be as they are declared.
+    pub contract: bool,
     /// How a seed's file is to be read.
     pub delimiter: String,
     pub quote_columns: bool,
@@ -144,6 +146,8 @@ enum Shape {
     TextMap,
     /// Maps of texts by input.
     Inputs,
+    /// Whether a contract is enforced.
+    Contract,
     OneOf(&'static [&'static str]),
 }
 
@@ -165,6 +169,7 @@ const MODEL: &[(&str, Shape)] = &[
     ("meta", Shape::Map),
     ("group", Shape::Text),
     ("access", Shape::OneOf(&Access::WORDS)),
+    ("contract", Shape::Contract),
 ];
 const SEED: &[(&str, Shape)] = &[
     ("enabled", Shape::Flag),
@@ -216,7 +221,6 @@ const UNSUPPORTED: &[&str] = &[
     "begin",
     "catalog_name",
     "concurrent_batches",
-    "contract",
     "database",
     "docs",
     "event_time",
@@ -306,6 +310,12 @@ impl Shape {
             Shape::Inputs => {
                 let maps = value.as_object().is_some_and(|map| map.values().all(is_text_map));
                 (maps, "a map of inputs, each a map {target column: input column}")
+            }
+            Shape::Contract => {
+                let known = |(key, value): (&String, &Value)| {
+                    ["enforced", "alias_types"].contains(&key.as_str()) && value.is_boolean()
+                };
+                (value.as_object().is_some_and(|map| map.iter().all(known)), "a map, as in {enforced: true}")
             }
             Shape::OneOf(words) => {
                 let fits = value.as_str().is_some_and(|word| words.contains(&word));
@@ -422,6 +432,7 @@ impl NodeConfig {
             tags: get_texts("tags"),
             meta: given.get("meta").and_then(Value::as_object).cloned().unwrap_or_default(),
             group: text(&given, "group"),
+            contract: given.get("contract").and_then(|c| c.get("enforced")).and_then(Value::as_bool).unwrap_or(false),
             access: match given.get("access").and_then(Value::as_str) {
                 Some("private") => Access::Private,
                 Some("public") => Access::Public,

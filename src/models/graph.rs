@@ -36,7 +36,7 @@ impl fmt::Display for Dependency {
 }
 
 /// Which node or source a name means.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Index {
     refs: BTreeMap<String, String>,
     sources: BTreeMap<String, BTreeMap<String, String>>,
@@ -62,6 +62,11 @@ impl Index {
 
     pub fn is_disabled(&self, name: &str) -> bool {
         self.disabled.contains(name)
+    }
+
+    /// From now on the table of a node is read there.
+    pub fn move_to(&mut self, unique_id: &str, relation: Relation) {
+        self.relations.insert(unique_id.to_owned(), relation);
     }
 
     pub fn relation(&self, unique_id: &str) -> Option<&Relation> {
@@ -135,6 +140,10 @@ impl Graph {
 
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.parents.keys().map(String::as_str)
+    }
+
+    pub fn contains(&self, unique_id: &str) -> bool {
+        self.parents.contains_key(unique_id)
     }
 
     pub fn next(&self, unique_id: &str, direction: Direction) -> impl Iterator<Item = &str> {

@@ -30,6 +30,7 @@ use super::project::{self, ProjectFile};
 use super::properties::{self, DocBlock, Properties, SourceTable, TestEntry};
 use super::relation::Relation;
 use super::scope::{Scope, Shared};
+use super::select::definition::{self, Selector};
 use super::yaml::Document;
 use super::{Options, Project};
 use crate::error::{Error, Place, Result};
@@ -37,6 +38,7 @@ use crate::error::{Error, Place, Result};
 /// Reads, renders and links the project that `root` lies in.
 pub fn load(root: &Path, options: &Options) -> Result<Project> {
     let mut loader = Loader::open(root, options)?;
+    loader.read_selectors()?;
     loader.read_packages()?;
     loader.read_project()?;
     loader.warn_of_leftovers();
@@ -66,6 +68,7 @@ struct Loader {
     exposures: Vec<Exposure>,
     disabled: Vec<Node>,
     docs: Vec<DocBlock>,
+    selectors: BTreeMap<String, Selector>,
     index: Index,
     /// The generic tests that properties ask for.
     tests: Vec<(TestEntry, Tested)>,
@@ -175,6 +178,7 @@ impl Loader {
             exposures: Vec::new(),
             disabled: Vec::new(),
             docs: blocks,
+            selectors: BTreeMap::new(),
             index: Index::default(),
             tests: Vec::new(),
             fqns: BTreeMap::new(),
@@ -236,6 +240,17 @@ impl Loader {
                 document.render(properties::rendered_later, |t| checks::rendered_json(&self.jinja, &scope, t))?;
                 self.properties.read(&document, &found)?;
             }
+        }
+        Ok(())
+    }
+
+    fn read_selectors(&mut self) -> Result<()> {
+        let name = definition::FILE;
+        if self.root.join(name).is_file() {
+            let scope = Scope::text(&self.shared);
+            let mut document = Document::parse(name, files::read(&self.root, name)?)?;
+            document.render(|_, _| false, |text| checks::rendered_json(&self.jinja, &scope, text))?;
+            self.selectors = definition::read(&document)?;
         }
         Ok(())
     }

@@ -38,7 +38,7 @@ impl Project {
             "exposures": exposures.collect::<Map<_, _>>(),
             "metrics": {},
             "groups": groups.collect::<Map<_, _>>(),
-            "selectors": {},
+            "selectors": self.selectors.values().map(|s| (s.name.clone(), s.entry())).collect::<Map<_, _>>(),
             "disabled": disabled.collect::<Map<_, _>>(),
             "parent_map": self.edges(super::graph::Direction::Parents),
             "child_map": self.edges(super::graph::Direction::Children),

@@ -20,7 +20,9 @@ mod checks;
 mod compile;
 mod config;
 mod context;
+mod contract;
 mod database;
+mod defer;
 mod exposure;
 mod files;
 mod functions;
@@ -53,6 +55,7 @@ mod table;
 mod tests;
 mod unit_tests;
 mod values;
+mod written;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -64,6 +67,7 @@ use serde_json::{Map, Value};
 
 pub use compile::Compiled;
 pub use config::{Access, Materialized, NodeConfig, SchemaChange, Severity, Strategy, TestConfig};
+pub use contract::{Constraint, ConstraintKind};
 pub use database::{Answer, Cell, ColumnType, Database, Described};
 pub use exposure::{Exposure, Group, Owner};
 pub use load::load;
@@ -74,6 +78,7 @@ pub use profile::Target;
 pub use project::{clean_targets, find_root, target_path};
 pub use properties::{Age, ColumnDoc, DocBlock, Freshness, MacroDoc, Period};
 pub use relation::Relation;
+pub use select::{Indirect, RESOURCE_TYPES, Selection, State};
 pub use snapshot::{Deletions, MetaColumns, SnapshotConfig, VersionedBy};
 pub use unit_tests::{Overrides, Rows, UnitTest};
 
@@ -128,6 +133,7 @@ pub struct Project {
     pub docs: Vec<DocBlock>,
     /// What properties say about macros, by name.
     pub described_macros: BTreeMap<String, MacroDoc>,
+    selectors: BTreeMap<String, select::definition::Selector>,
     /// What is odd but harms nothing, each with its place.
     pub warnings: Vec<String>,
     order: Vec<String>,

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::config::{NodeConfig, Resource, TestConfig};
+use super::config::{Layer, NodeConfig, Resource, TestConfig};
+use super::contract::Constraint;
 use super::graph::Dependency;
 use super::jinja;
 use super::properties::{ColumnDoc, Freshness};
@@ -72,8 +73,12 @@ pub struct Node {
     pub macros: Vec<String>,
     pub description: String,
     pub columns: Vec<ColumnDoc>,
+    /// What an enforced contract says of the table as a whole.
+    pub constraints: Vec<Constraint>,
     /// The properties file that describes it.
     pub patch: Option<String>,
+    /// Its configuration before any Jinja in it was rendered, so that another environment does not make it another one.
+    pub(super) written: Layer,
     /// Present exactly if the node is a data test.
     pub test: Option<Test>,
     /// Present exactly if the node is a unit test.

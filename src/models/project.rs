@@ -253,12 +253,14 @@ pub struct Tree {
 struct Branch {
     path: Vec<String>,
     layer: Layer,
+    /// The same before its Jinja was rendered.
+    written: Layer,
     place: Place,
 }
 
 impl Tree {
     fn grow(&mut self, at: &At<'_>, path: &mut Vec<String>, resource: Resource, projects: &[String]) -> Result<()> {
-        let mut layer = Layer::new();
+        let (mut layer, mut written) = (Layer::new(), Layer::new());
         for (key, value) in at.entries()? {
             if key.strip_prefix('+').is_none() && value.value.is_object() {
                 if path.is_empty() && !projects.iter().any(|project| project == key) {
@@ -277,22 +279,32 @@ impl Tree {
                 let name = key.strip_prefix('+').unwrap_or(key);
                 config::check(resource, name, value.value).map_err(|problem| value.problem(problem))?;
                 config::merge_entry(&mut layer, name, value.value.clone());
+                config::merge_entry(&mut written, name, value.written.clone());
             }
         }
         if !layer.is_empty() {
-            self.branches.push(Branch { path: path.clone(), layer, place: at.place() });
+            self.branches.push(Branch { path: path.clone(), layer, written, place: at.place() });
         }
         Ok(())
     }
 
     /// The configuration of a node: general branches first, so that nearer ones win.
     pub fn of(&self, fqn: &[String]) -> Layer {
+        self.folded(fqn, |branch| &branch.layer)
+    }
+
+    /// The same before its Jinja was rendered.
+    pub fn written_of(&self, fqn: &[String]) -> Layer {
+        self.folded(fqn, |branch| &branch.written)
+    }
+
+    fn folded(&self, fqn: &[String], layer_of: fn(&Branch) -> &Layer) -> Layer {
         let mut layer = Layer::new();
         for branches in [&self.branches, &self.over] {
             let mut holding: Vec<&Branch> = branches.iter().filter(|b| fqn.starts_with(&b.path)).collect();
             holding.sort_by_key(|b| b.path.len());
             for branch in holding {
-                config::merge(&mut layer, branch.layer.clone());
+                config::merge(&mut layer, layer_of(branch).clone());
             }
         }
         layer

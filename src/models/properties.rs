@@ -6,6 +6,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::config::{self, Layer, Resource};
+use super::contract::{self, Constraint};
 use super::exposure::{self, ExposureEntry, Group};
 use super::files::Found;
 use super::problem::Problem;
@@ -27,13 +28,23 @@ const TOP: &[&str] = &[
     "groups",
 ];
 const TOP_UNSUPPORTED: &[&str] = &["analyses", "anchors", "functions", "metrics", "saved_queries", "semantic_models"];
-const NODE: &[&str] =
-    &["name", "description", "columns", "config", "tests", "data_tests", "tags", "meta", "group", "access"];
+const NODE: &[&str] = &[
+    "name",
+    "description",
+    "columns",
+    "config",
+    "tests",
+    "data_tests",
+    "tags",
+    "meta",
+    "group",
+    "access",
+    "constraints",
+];
 /// What a snapshot has beside that.
 const SNAPSHOT: &[&str] = &["relation"];
 const NODE_UNSUPPORTED: &[&str] = &[
     "agg_time_dimension",
-    "constraints",
     "deprecation_date",
     "docs",
     "latest_version",
@@ -42,8 +53,9 @@ const NODE_UNSUPPORTED: &[&str] = &[
     "time_spine",
     "versions",
 ];
-const COLUMN: &[&str] = &["name", "description", "data_type", "quote", "tests", "data_tests", "tags", "meta", "config"];
-const COLUMN_UNSUPPORTED: &[&str] = &["constraints", "docs", "granularity", "dimension", "entity", "policy_tags"];
+const COLUMN: &[&str] =
+    &["name", "description", "data_type", "quote", "tests", "data_tests", "tags", "meta", "config", "constraints"];
+const COLUMN_UNSUPPORTED: &[&str] = &["docs", "granularity", "dimension", "entity", "policy_tags"];
 const SOURCE: &[&str] = &[
     "name",
     "description",
@@ -93,6 +105,8 @@ pub struct ColumnDoc {
     pub quote: bool,
     pub tags: Vec<String>,
     pub meta: Map<String, Value>,
+    pub constraints: Vec<Constraint>,
+    pub place: Place,
 }
 
 /// A docs block of a Markdown file.
@@ -153,7 +167,10 @@ pub struct Described {
     pub relation: Option<String>,
     pub description: String,
     pub layer: Layer,
+    /// The same before its Jinja was rendered.
+    pub written: Layer,
     pub columns: Vec<ColumnDoc>,
+    pub constraints: Vec<Constraint>,
     pub tests: Vec<TestEntry>,
 }
 
@@ -260,7 +277,7 @@ impl Properties {
         at.only(SOURCE, SOURCE_UNSUPPORTED)?;
         let source = at.required_text("name")?;
         let schema = at.optional_text("schema")?.unwrap_or_else(|| source.to_owned());
-        let general = reader.layer(at)?;
+        let (general, general_written) = reader.layer(at)?;
         for table in at.list("tables")? {
             table.only(TABLE, TABLE_UNSUPPORTED)?;
             let name = table.required_text("name")?;
@@ -268,9 +285,10 @@ impl Properties {
                 return Err(twice(&format!("the source table `{source}.{name}`"), &table, &other.described.place));
             }
             let mut described = reader.described(&table)?;
-            let mut layer = general.clone();
+            let (mut layer, mut written) = (general.clone(), general_written.clone());
             config::merge(&mut layer, described.layer);
-            described.layer = layer;
+            config::merge(&mut written, described.written);
+            (described.layer, described.written) = (layer, written);
             let freshness = match setting(&table, "freshness") {
                 // An empty `freshness:` takes back that of the source.
                 None if table.value.get("freshness").is_some() => None,
@@ -342,20 +360,23 @@ impl Reader<'_> {
             );
             columns.push(doc);
         }
+        let (layer, written) = self.layer(at)?;
         Ok(Described {
             place: at.place(),
             folders: self.file.folders.clone(),
             relation: at.optional_text("relation")?,
             description: at.optional_text("description")?.unwrap_or_default(),
-            layer: self.layer(at)?,
+            constraints: contract::constraints(at, None)?,
+            layer,
+            written,
             columns,
             tests,
         })
     }
 
     /// The entries of the `config` block, with those that may stand beside it.
-    fn layer(self, at: &At<'_>) -> Result<Layer> {
-        let mut layer = Layer::new();
+    fn layer(self, at: &At<'_>) -> Result<(Layer, Layer)> {
+        let (mut layer, mut written) = (Layer::new(), Layer::new());
         let beside =
             ["tags", "meta", "group", "access"].into_iter().filter_map(|key| at.get(key).map(|value| (key, value)));
         let block = at.get("config").map_or(Ok(Vec::new()), |config| config.entries())?;
@@ -365,8 +386,9 @@ impl Reader<'_> {
             }
             config::check(self.resource, key, value.value).map_err(|problem| value.problem(problem))?;
             config::merge_entry(&mut layer, key, value.value.clone());
+            config::merge_entry(&mut written, key, value.written.clone());
         }
-        Ok(layer)
+        Ok((layer, written))
     }
 
     fn tests(self, at: &At<'_>, column: Option<&ColumnDoc>) -> Result<Vec<TestEntry>> {
@@ -443,6 +465,8 @@ fn column_doc(at: &At<'_>) -> Result<ColumnDoc> {
         quote: at.get("quote").map(|q| q.flag()).transpose()?.unwrap_or(false),
         tags: layer.get("tags").map(config::texts).unwrap_or_default(),
         meta: layer.get("meta").and_then(Value::as_object).cloned().unwrap_or_default(),
+        constraints: contract::constraints(at, at.get("name").and_then(|name| name.value.as_str()))?,
+        place: at.place(),
     })
 }
 

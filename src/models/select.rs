@@ -1,166 +1,163 @@
 //! Selectors as dbt spells them: `--select "tag:nightly +fact_calls,config.materialized:incremental"`.
 //!
-//! A criterion finds nodes and sources by a method, widened by graph operators; the tests of what it finds come along.
-//! Words are united, criteria joined by commas are intersected, and what `exclude` finds is taken away.
+//! A criterion finds nodes, sources and exposures by a method, widened by graph operators; tests come along with what
+//! they read. Words are united, criteria joined by commas are intersected, and what `exclude` finds is taken away.
+//! `selectors.yml` says the same with more structure.
 
-use std::collections::BTreeSet;
+mod criterion;
+pub(super) mod definition;
+mod matcher;
+mod state;
 
-use regex::Regex;
-use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::Project;
+use super::artifact::Invocation;
 use super::graph::Direction;
-use super::node::{Node, NodeKind, Source};
 use super::problem::Problem;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use criterion::Criterion;
+use definition::Definition;
+use matcher::Matcher;
+pub use matcher::RESOURCE_TYPES;
+pub use state::State;
 
-const METHODS: [&str; 10] =
-    ["config", "file", "fqn", "path", "resource_type", "source", "tag", "test_name", "test_type", "unit_test"];
-const UNSUPPORTED_METHODS: [&str; 13] = [
-    "access",
-    "exposure",
-    "group",
-    "metric",
-    "package",
-    "result",
-    "saved_query",
-    "selector",
-    "semantic_model",
-    "snapshot",
-    "source_status",
-    "state",
-    "version",
-];
-const RESOURCE_TYPES: [&str; 6] = ["model", "seed", "snapshot", "source", "test", "unit_test"];
-const TEST_TYPES: [&str; 4] = ["data", "generic", "singular", "unit"];
-
-/// `@?(\d*\+)?(method[.arg]:)?value(\+\d*)?`
-#[derive(Debug, PartialEq, Eq)]
-struct Criterion<'a> {
-    method: &'a str,
-    argument: &'a str,
-    value: &'a str,
-    parents: usize,
-    children: usize,
-    /// Also everything that its children are made from.
-    at: bool,
+/// How tests come along with what is selected, where none says that it is they who are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Indirect {
+    /// With any of the nodes that they read.
+    #[default]
+    Eager,
+    /// With all of them.
+    Cautious,
+    /// With all of them, where what is above a selected node counts as selected.
+    Buildable,
+    /// Not at all.
+    Empty,
 }
 
-impl<'a> Criterion<'a> {
-    fn parse(text: &'a str) -> Result<Self, Problem> {
-        let wrong = |why: &str| Problem::new(format!("`{text}` is not a selector: {why}"));
-        let (at, rest) = match text.strip_prefix('@') {
-            Some(rest) => (true, rest),
-            None => (false, text),
-        };
-        let depth = |digits: &str| -> Result<usize, Problem> {
-            if digits.is_empty() {
-                Ok(usize::MAX)
-            } else {
-                digits.parse().map_err(|_| wrong("the number is too large"))
-            }
-        };
-        let is_depth = |text: &str| text.chars().all(|c| c.is_ascii_digit());
-        let (parents, rest) = match rest.split_once('+') {
-            Some((digits, rest)) if is_depth(digits) => (depth(digits)?, rest),
-            _ => (0, rest),
-        };
-        let (rest, children) = match rest.rsplit_once('+') {
-            Some((rest, digits)) if is_depth(digits) => (rest, depth(digits)?),
-            _ => (rest, 0),
-        };
-        if at && children > 0 {
-            return Err(wrong("`@` already takes the children, so it cannot stand with a `+` at the end"));
-        }
-        let (method, value) = match rest.split_once(':') {
-            Some((method, value)) => (method, value),
-            None if rest.contains('/') => ("path", rest),
-            None if rest.ends_with(".sql") || rest.ends_with(".csv") => ("file", rest),
-            None => ("fqn", rest),
-        };
-        if value.is_empty() {
-            return Err(wrong("it names nothing"));
-        }
-        let (method, argument) = method.split_once('.').unwrap_or((method, ""));
-        if UNSUPPORTED_METHODS.contains(&method) {
-            return Err(Problem::unsupported(format!("the selector method `{method}`")));
-        }
-        if !METHODS.contains(&method) {
-            return Err(Problem::unknown("selector method", method, METHODS));
-        }
-        if (method == "config") == argument.is_empty() {
-            return Err(match method {
-                "config" => wrong("say which configuration, as in config.materialized:incremental"),
-                _ => wrong(&format!("`{method}` takes nothing after a dot")),
-            });
-        }
-        Ok(Criterion { method, argument, value, parents, children, at })
-    }
+impl Indirect {
+    const WORDS: [(&str, Indirect); 4] = [
+        ("eager", Indirect::Eager),
+        ("cautious", Indirect::Cautious),
+        ("buildable", Indirect::Buildable),
+        ("empty", Indirect::Empty),
+    ];
 
-    /// Whether it names things that have to be there, unlike a property that nothing may have.
-    fn is_name(&self) -> bool {
-        matches!(self.method, "fqn" | "path" | "file" | "source" | "test_name") && !self.value.contains(['*', '?', '['])
+    pub(super) fn named(word: &str) -> Result<Self, Problem> {
+        let known = Indirect::WORDS.iter().find(|(known, _)| *known == word);
+        known.map(|(_, mode)| *mode).ok_or_else(|| {
+            let words = Indirect::WORDS.map(|(word, _)| word);
+            let problem = Problem::unknown("indirect selection", word, words);
+            if problem.has_hint() { problem } else { problem.hint(format!("there are {}", words.join(", "))) }
+        })
+    }
+}
+
+impl std::str::FromStr for Indirect {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self> {
+        Indirect::named(word).map_err(Problem::error)
+    }
+}
+
+/// What of a project is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    pub select: Vec<String>,
+    pub exclude: Vec<String>,
+    /// A selector of selectors.yml, in the place of the other two.
+    pub selector: Option<String>,
+    pub indirect: Indirect,
+    /// Only resources of these types, if any are named.
+    pub resource_types: Vec<String>,
+    pub exclude_resource_types: Vec<String>,
+    /// An earlier run to compare with.
+    pub state: Option<Arc<State>>,
+}
+
+impl Selection {
+    /// Whether it is nothing but words to select and to exclude.
+    pub fn is_words(&self) -> bool {
+        self.selector.is_none()
+            && self.indirect == Indirect::Eager
+            && self.resource_types.is_empty()
+            && self.exclude_resource_types.is_empty()
+            && self.state.is_none()
+    }
+}
+
+/// What is selected, and the tests that would be if more of what they read were.
+#[derive(Debug, Clone, Default)]
+struct Found {
+    direct: BTreeSet<String>,
+    indirect: BTreeSet<String>,
+}
+
+impl Found {
+    fn combine(self, other: Found, both: impl Fn(&BTreeSet<String>, &BTreeSet<String>) -> BTreeSet<String>) -> Found {
+        Found { direct: both(&self.direct, &other.direct), indirect: both(&self.indirect, &other.indirect) }
     }
 }
 
 impl Project {
-    /// The unique ids of the nodes and sources that are selected; all of them if `select` is empty.
+    /// The unique ids of what is selected; all of them if `select` is empty and no selector is the default.
     pub fn select(&self, select: &[String], exclude: &[String]) -> Result<BTreeSet<String>> {
-        let mut selected = BTreeSet::new();
-        if select.iter().all(|words| words.trim().is_empty()) {
-            selected.extend(self.graph.ids().map(str::to_owned));
-        }
-        for word in words(select) {
-            selected.extend(self.intersection(word)?);
-        }
-        for word in words(exclude) {
-            let excluded = self.intersection(word)?;
-            selected.retain(|id| !excluded.contains(id));
-        }
-        Ok(selected)
+        let (select, exclude) = (select.to_vec(), exclude.to_vec());
+        self.selected(&Selection { select, exclude, ..Selection::default() })
     }
 
-    fn intersection(&self, word: &str) -> Result<BTreeSet<String>> {
-        let mut all: Option<BTreeSet<String>> = None;
-        for text in word.split(',') {
-            let found = self.criterion(text).map_err(Problem::error)?;
-            all = Some(match all {
-                None => found,
-                Some(before) => before.intersection(&found).cloned().collect(),
-            });
-        }
-        Ok(all.unwrap_or_default())
+    pub fn selected(&self, selection: &Selection) -> Result<BTreeSet<String>> {
+        self.ids_of(selection).map_err(Problem::error)
     }
 
-    fn criterion(&self, text: &str) -> Result<BTreeSet<String>, Problem> {
-        let criterion = Criterion::parse(text)?;
-        let matcher = Matcher::new(&criterion)?;
-        let nodes = self.nodes.values().filter(|n| matcher.node(n)).map(|n| n.unique_id.clone());
-        let sources = self.sources.values().filter(|s| matcher.source(s)).map(|s| s.unique_id.clone());
-        let mut found: BTreeSet<String> = nodes.chain(sources).collect();
-        if found.is_empty() && criterion.is_name() {
-            let problem = Problem::new(format!("nothing is selected by `{text}`"));
-            return Err(problem.nearest(criterion.value, self.selectable(criterion.method)));
+    fn ids_of(&self, selection: &Selection) -> Result<BTreeSet<String>, Problem> {
+        let Selection { select, exclude, selector, .. } = selection;
+        let (wanted, unwanted) = (Definition::of_words(select)?, Definition::of_words(exclude)?);
+        let known = || self.selectors.keys().map(String::as_str);
+        let wanted = match selector {
+            Some(_) if wanted.is_some() || unwanted.is_some() => {
+                return Err(Problem::new("--selector stands in the place of --select and --exclude"));
+            }
+            Some(name) => match self.selectors.get(name) {
+                Some(selector) => Some(selector.definition.clone()),
+                None => return Err(Problem::unknown("selector", name, known())),
+            },
+            None if wanted.is_none() && unwanted.is_none() => {
+                self.selectors.values().find(|s| s.is_default).map(|s| s.definition.clone())
+            }
+            None => wanted,
+        };
+        let question = Question { project: self, selection, asked: Vec::new() };
+        let mut found = match wanted {
+            Some(definition) => question.evaluate(&definition)?,
+            None => Found { direct: self.graph.ids().map(str::to_owned).collect(), indirect: BTreeSet::new() },
+        };
+        if let Some(definition) = unwanted {
+            found = found.combine(question.evaluate(&definition)?, |a, b| a - b);
         }
-        let mut widened = BTreeSet::new();
-        if criterion.at {
-            let children = self.graph.reach(&found, Direction::Children, usize::MAX);
-            found.extend(children);
-            widened.extend(self.graph.reach(&found, Direction::Parents, usize::MAX));
-        }
-        widened.extend(self.graph.reach(&found, Direction::Parents, criterion.parents));
-        widened.extend(self.graph.reach(&found, Direction::Children, criterion.children));
-        found.extend(widened);
-        self.add_tests(&mut found);
-        Ok(found)
+        question.incorporate(&mut found);
+        let types = |list: &[String]| -> Result<(), Problem> {
+            match list.iter().find(|kind| !RESOURCE_TYPES.contains(&kind.as_str()) && *kind != "all") {
+                Some(kind) => Err(Problem::unknown("resource type", kind, RESOURCE_TYPES.iter().copied())),
+                None => Ok(()),
+            }
+        };
+        types(&selection.resource_types)?;
+        types(&selection.exclude_resource_types)?;
+        let is_of =
+            |id: &str, list: &[String]| list.iter().any(|kind| kind == "all" || id.split('.').next() == Some(kind));
+        found.direct.retain(|id| {
+            let wanted = selection.resource_types.is_empty() || is_of(id, &selection.resource_types);
+            wanted && !is_of(id, &selection.exclude_resource_types)
+        });
+        Ok(found.direct)
     }
 
-    /// A test comes along with any of the nodes that it reads.
-    fn add_tests(&self, found: &mut BTreeSet<String>) {
-        let children = found.iter().flat_map(|id| self.graph.next(id, Direction::Children));
-        let is_test = |id: &&str| self.nodes.get(*id).is_some_and(|n| n.kind.is_test());
-        let tests: Vec<String> = children.filter(is_test).map(str::to_owned).collect();
-        found.extend(tests);
+    fn is_test(&self, id: &str) -> bool {
+        self.nodes.get(id).is_some_and(|node| node.kind.is_test())
     }
 
     /// The names that a mistyped one may have meant.
@@ -170,142 +167,146 @@ impl Project {
             "path" | "file" => nodes.map(|n| n.path.as_str()).collect(),
             "source" => self.sources.values().flat_map(|s| [s.source_name.as_str(), s.name.as_str()]).collect(),
             "test_name" => nodes.filter_map(|n| n.test.as_ref()?.generic.as_ref()).map(|g| g.name.as_str()).collect(),
+            "exposure" => self.exposures.values().map(|e| e.name.as_str()).collect(),
+            "group" => self.groups.keys().map(String::as_str).collect(),
+            "package" => nodes.filter_map(|n| n.fqn.first()).map(String::as_str).collect(),
             _ => nodes.flat_map(|n| n.fqn.iter()).map(String::as_str).collect(),
         }
     }
 }
 
-fn words(texts: &[String]) -> impl Iterator<Item = &str> {
-    texts.iter().flat_map(|text| text.split_whitespace())
+/// A selection on its way through its definitions.
+struct Question<'a> {
+    project: &'a Project,
+    selection: &'a Selection,
+    /// The selectors that led here, each by the one before.
+    asked: Vec<&'a str>,
 }
 
-/// A criterion made ready to be asked of every node.
-struct Matcher<'a> {
-    criterion: &'a Criterion<'a>,
-    pattern: Regex,
-}
-
-impl<'a> Matcher<'a> {
-    fn new(criterion: &'a Criterion<'a>) -> Result<Self, Problem> {
-        if criterion.method == "resource_type" && !RESOURCE_TYPES.contains(&criterion.value) {
-            return Err(Problem::unknown("resource type", criterion.value, RESOURCE_TYPES));
-        }
-        if criterion.method == "test_type" && !TEST_TYPES.contains(&criterion.value) {
-            return Err(Problem::unknown("test type", criterion.value, TEST_TYPES));
-        }
-        let pattern = glob(criterion.value)
-            .map_err(|_| Problem::new(format!("`{}` is not a pattern that can be matched", criterion.value)))?;
-        Ok(Matcher { criterion, pattern })
-    }
-
-    fn is(&self, text: &str) -> bool {
-        self.pattern.is_match(text)
-    }
-
-    fn node(&self, node: &Node) -> bool {
-        let generic = node.test.as_ref().and_then(|test| test.generic.as_ref());
-        match self.criterion.method {
-            "fqn" => self.fqn(&node.fqn),
-            "tag" => node.config.tags.iter().any(|tag| self.is(tag)),
-            "path" => self.path(&node.path),
-            "file" => self.file(&node.path) && generic.is_none(),
-            "resource_type" => self.criterion.value == node.kind.as_str(),
-            "config" => self.config(&Value::Object(node.config.given.clone())),
-            "test_name" => generic.is_some_and(|g| self.is(&g.name)),
-            "test_type" => match self.criterion.value {
-                "unit" => node.kind == NodeKind::UnitTest,
-                "data" => node.kind == NodeKind::Test,
-                value => node.kind == NodeKind::Test && (value == "generic") == generic.is_some(),
-            },
-            "unit_test" => node.kind == NodeKind::UnitTest && self.is(&node.name),
-            _ => false,
-        }
-    }
-
-    fn source(&self, source: &Source) -> bool {
-        match self.criterion.method {
-            "fqn" => self.fqn(&source.fqn),
-            "tag" => source.tags.iter().any(|tag| self.is(tag)),
-            "path" => self.path(&source.path),
-            "file" => self.file(&source.path),
-            "resource_type" => self.criterion.value == "source",
-            "config" => self.config(&serde_json::json!({"enabled": true, "tags": source.tags, "meta": source.meta})),
-            "source" => {
-                let table = format!("{}.{}", source.source_name, source.name);
-                let project = source.fqn.first().map_or("", String::as_str);
-                let mut names = [source.source_name.clone(), format!("{project}.{table}"), table].into_iter();
-                names.any(|name| self.is(&name))
+impl<'a> Question<'a> {
+    fn evaluate(&self, definition: &Definition) -> Result<Found, Problem> {
+        let all = |parts: &[Definition]| parts.iter().map(|part| self.evaluate(part)).collect::<Result<Vec<_>, _>>();
+        let mut found = match definition {
+            Definition::One(criterion) => return self.criterion(criterion),
+            Definition::Union(parts) => {
+                all(parts)?.into_iter().reduce(|a, b| a.combine(b, |a, b| a | b)).unwrap_or_default()
             }
-            _ => false,
-        }
-    }
-
-    /// The last part alone, or a beginning of the whole, with or without the project.
-    fn fqn(&self, fqn: &[String]) -> bool {
-        let value = self.criterion.value;
-        if fqn.last().is_some_and(|name| name == value) {
-            return true;
-        }
-        let begins = |parts: &[String]| {
-            let name = parts.join(".");
-            if value.contains(['*', '?', '[']) {
-                return self.is(&name);
+            Definition::Intersection(parts) => {
+                all(parts)?.into_iter().reduce(|a, b| a.combine(b, |a, b| a & b)).unwrap_or_default()
             }
-            name == value || name.strip_prefix(value).is_some_and(|rest| rest.starts_with('.'))
+            Definition::Without(whole, part) => self.evaluate(whole)?.combine(self.evaluate(part)?, |a, b| a - b),
         };
-        begins(fqn) || fqn.split_first().is_some_and(|(_, rest)| begins(rest))
+        self.incorporate(&mut found);
+        Ok(found)
     }
 
-    /// The path itself or a folder that it lies in.
-    fn path(&self, path: &str) -> bool {
-        let value = self.criterion.value.trim_start_matches("./").trim_end_matches('/');
-        let below = path.strip_prefix(value).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        below || self.is(path) || path.match_indices('/').any(|(i, _)| path.get(..i).is_some_and(|f| self.is(f)))
+    /// Tests that lacked something of what they read may have it by now.
+    fn incorporate(&self, found: &mut Found) {
+        if matches!(self.selection.indirect, Indirect::Cautious | Indirect::Buildable) {
+            let reachable = self.reachable(&found.direct, self.selection.indirect);
+            let complete = |test: &&String| self.parents(test).all(|parent| reachable.contains(parent));
+            let complete: Vec<String> = found.indirect.iter().filter(complete).cloned().collect();
+            found.direct.extend(complete);
+        }
     }
 
-    fn file(&self, path: &str) -> bool {
-        let name = path.rsplit('/').next().unwrap_or(path);
-        self.is(name) || name.rsplit_once('.').is_some_and(|(stem, _)| self.is(stem))
+    fn parents(&self, id: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+        let graph: &'a super::graph::Graph = &self.project.graph;
+        graph.next(id, Direction::Parents).collect::<Vec<_>>().into_iter()
     }
 
-    fn config(&self, given: &Value) -> bool {
-        let mut parts = self.criterion.argument.split('.');
-        let found = parts.try_fold(given, |value, key| value.get(key));
-        let is = |value: &Value| match value {
-            Value::String(text) => self.is(text),
-            Value::Null | Value::Array(_) | Value::Object(_) => false,
-            other => other.to_string().eq_ignore_ascii_case(self.criterion.value),
+    /// What a test may read to come along.
+    fn reachable(&self, selected: &BTreeSet<String>, indirect: Indirect) -> BTreeSet<String> {
+        let mut reachable = selected.clone();
+        if indirect == Indirect::Buildable {
+            reachable.extend(self.project.graph.reach(selected, Direction::Parents, usize::MAX));
+        }
+        reachable
+    }
+
+    fn criterion(&self, criterion: &Criterion) -> Result<Found, Problem> {
+        if criterion.method == "selector" {
+            return self.named(criterion);
+        }
+        let mut selected = self.meant(criterion)?;
+        if selected.is_empty() && criterion.is_name() {
+            let problem = Problem::new(format!("nothing is selected by `{}`", criterion.text));
+            return Err(problem.nearest(&criterion.value, self.project.selectable(&criterion.method)));
+        }
+        self.widen(criterion, &mut selected);
+        let indirect = criterion.indirect.unwrap_or(self.selection.indirect);
+        let children = selected.iter().flat_map(|id| self.project.graph.next(id, Direction::Children));
+        let tests: BTreeSet<String> = children.filter(|id| self.project.is_test(id)).map(str::to_owned).collect();
+        let reachable = self.reachable(&selected, indirect);
+        let complete = |test: &String| self.parents(test).all(|parent| reachable.contains(parent));
+        let (along, lacking) = match indirect {
+            Indirect::Eager => (tests, BTreeSet::new()),
+            Indirect::Cautious | Indirect::Buildable => tests.into_iter().partition(complete),
+            Indirect::Empty => (BTreeSet::new(), BTreeSet::new()),
         };
-        match found {
-            Some(Value::Array(items)) => items.iter().any(is),
-            Some(Value::Object(map)) => map.keys().any(|key| self.is(key)),
-            value => value.is_some_and(is),
-        }
+        selected.extend(along);
+        Ok(Found { direct: selected, indirect: lacking })
     }
-}
 
-/// A pattern with `*`, `?` and `[...]`, which has to match as a whole.
-fn glob(pattern: &str) -> Result<Regex, regex::Error> {
-    let mut expression = String::from("^(?s:");
-    let mut rest = pattern;
-    while let Some(c) = rest.chars().next() {
-        rest = rest.get(c.len_utf8()..).unwrap_or("");
-        match (c, rest.split_once(']')) {
-            ('*', _) => expression.push_str(".*"),
-            ('?', _) => expression.push('.'),
-            ('[', Some((set, after))) if !set.is_empty() => {
-                let (negation, set) = match set.strip_prefix('!') {
-                    Some(set) => ("^", set),
-                    None => ("", set),
-                };
-                expression.push_str(&format!("[{negation}{}]", set.replace('\\', "\\\\").replace('[', "\\[")));
-                rest = after;
-            }
-            _ => expression.push_str(&regex::escape(&c.to_string())),
+    /// What another selector of selectors.yml selects, widened as any criterion is.
+    fn named(&self, criterion: &Criterion) -> Result<Found, Problem> {
+        let known = || self.project.selectors.keys().map(String::as_str);
+        let selector = self.project.selectors.get(&criterion.value);
+        let selector = selector.ok_or_else(|| Problem::unknown("selector", &criterion.value, known()))?;
+        if self.asked.contains(&selector.name.as_str()) {
+            return Err(Problem::new(format!("the selector `{}` is defined by itself", selector.name)));
         }
+        let asked = self.asked.iter().copied().chain([selector.name.as_str()]).collect();
+        let within = Question { project: self.project, selection: self.selection, asked };
+        let mut found = within.evaluate(&selector.definition)?;
+        self.widen(criterion, &mut found.direct);
+        Ok(found)
     }
-    expression.push_str(")$");
-    Regex::new(&expression)
+
+    /// What a method means, before graph operators.
+    fn meant(&self, criterion: &Criterion) -> Result<BTreeSet<String>, Problem> {
+        let project = self.project;
+        let state = || {
+            self.selection.state.as_deref().ok_or_else(|| {
+                let problem = Problem::new(format!("`{}` compares with an earlier run", criterion.text));
+                problem.hint("name the folder of its artifacts with --state")
+            })
+        };
+        let known = |mut ids: BTreeSet<String>| -> BTreeSet<String> {
+            ids.retain(|id| project.graph.contains(id));
+            ids
+        };
+        match criterion.method.as_str() {
+            "state" => {
+                let invocation = Invocation { id: String::new(), started_at: project.shared.run_started_at };
+                let now = project.manifest(&invocation, &BTreeMap::new());
+                return state::compared(state()?, &now, &criterion.value);
+            }
+            "result" => return state()?.with_result(&criterion.value).map(known),
+            "source_status" => {
+                return state()?.with_source_status(&criterion.value, &project.target_path).map(known);
+            }
+            _ => {}
+        }
+        let matcher = Matcher::new(criterion)?;
+        let nodes = project.nodes.values().filter(|n| matcher.node(n)).map(|n| &n.unique_id);
+        let sources = project.sources.values().filter(|s| matcher.source(s)).map(|s| &s.unique_id);
+        let exposures = project.exposures.values().filter(|e| matcher.exposure(e)).map(|e| &e.unique_id);
+        Ok(nodes.chain(sources).chain(exposures).cloned().collect())
+    }
+
+    fn widen(&self, criterion: &Criterion, found: &mut BTreeSet<String>) {
+        let graph = &self.project.graph;
+        let mut widened = BTreeSet::new();
+        if criterion.at {
+            let children = graph.reach(found, Direction::Children, usize::MAX);
+            found.extend(children);
+            widened.extend(graph.reach(found, Direction::Parents, usize::MAX));
+        }
+        widened.extend(graph.reach(found, Direction::Parents, criterion.parents));
+        widened.extend(graph.reach(found, Direction::Children, criterion.children));
+        found.extend(widened);
+    }
 }
 
 #[cfg(test)]

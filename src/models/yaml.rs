@@ -12,6 +12,8 @@ use crate::error::{Error, Place, Result, nearest};
 pub struct Document {
     layout: Layout,
     pub root: Value,
+    /// The same before any Jinja in it was rendered.
+    written: Value,
 }
 
 /// One step on the way from the root of a document to a value.
@@ -31,6 +33,8 @@ pub struct At<'a> {
     /// Whether this is an item of the list under that key.
     item: bool,
     pub value: &'a Value,
+    /// The value as the user wrote it, its Jinja not rendered.
+    pub written: &'a Value,
 }
 
 /// What most often makes the parser say this.
@@ -61,8 +65,9 @@ impl Document {
                 None => error,
             }
         })?;
-        let mut document = Document { layout: Layout::new(file, &text), root: Value::Null };
+        let mut document = Document { layout: Layout::new(file, &text), root: Value::Null, written: Value::Null };
         document.root = document.json(yaml, &mut Vec::new())?;
+        document.written = document.root.clone();
         Ok(document)
     }
 
@@ -108,7 +113,14 @@ impl Document {
     }
 
     pub fn top(&self) -> At<'_> {
-        At { layout: &self.layout, spot: self.layout.root(), key: None, item: false, value: &self.root }
+        At {
+            layout: &self.layout,
+            spot: self.layout.root(),
+            key: None,
+            item: false,
+            value: &self.root,
+            written: &self.written,
+        }
     }
 
     /// Replaces every string that holds Jinja by what `render` makes of it, save below the keys for which `later` is
@@ -167,6 +179,11 @@ pub fn has_jinja(text: &str) -> bool {
     text.contains("{{") || text.contains("{%")
 }
 
+/// The value of a key in what was written, where that is a map and no Jinja that makes one.
+fn below<'a>(written: &'a Value, key: &str) -> &'a Value {
+    written.get(key).unwrap_or(&Value::Null)
+}
+
 impl<'a> At<'a> {
     pub fn place(&self) -> Place {
         self.layout.place(self.spot)
@@ -189,15 +206,22 @@ impl<'a> At<'a> {
     /// The value under `key`; none if the key is absent or holds nothing.
     pub fn get(&self, key: &str) -> Option<At<'a>> {
         let (key, value) = self.value.as_object()?.get_key_value(key).filter(|(_, value)| !value.is_null())?;
-        Some(At { spot: self.layout.key(self.spot, key), key: Some(key), item: false, value, ..self.clone() })
+        let written = below(self.written, key);
+        Some(At { spot: self.layout.key(self.spot, key), key: Some(key), item: false, value, written, ..self.clone() })
     }
 
     pub fn entries(&self) -> Result<Vec<(&'a str, At<'a>)>> {
         let entry = |key: &'a String, value| {
-            (
-                key.as_str(),
-                At { spot: self.layout.key(self.spot, key), key: Some(key), item: false, value, ..self.clone() },
-            )
+            let written = below(self.written, key);
+            let at = At {
+                spot: self.layout.key(self.spot, key),
+                key: Some(key),
+                item: false,
+                value,
+                written,
+                ..self.clone()
+            };
+            (key.as_str(), at)
         };
         match self.value {
             Value::Null => Ok(Vec::new()),
@@ -212,7 +236,9 @@ impl<'a> At<'a> {
         };
         let spots = self.layout.items(self.spot);
         let spots = spots.into_iter().chain(std::iter::repeat(self.spot.somewhere_within()));
-        Ok(list.iter().zip(spots).map(|(value, spot)| At { spot, value, item: true, ..self.clone() }).collect())
+        let written = self.written.as_array().into_iter().flatten().chain(std::iter::repeat(&Value::Null));
+        let items = list.iter().zip(spots).zip(written);
+        Ok(items.map(|((value, spot), written)| At { spot, value, written, item: true, ..self.clone() }).collect())
     }
 
     /// The items of the list under `key`, none if there is no such key.

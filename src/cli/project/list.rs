@@ -1,23 +1,40 @@
 //! `medallion ls` and `medallion parse`: what there is in a project, without a lake.
 
-use clap::{Args, ValueEnum};
-use serde_json::json;
+use std::collections::BTreeMap;
 
-use super::{Chosen, ProjectArguments};
+use chrono::Utc;
+use clap::{Args, ValueEnum};
+use serde_json::{Map, Value};
+
+use super::{Chosen, ProjectArguments, invocation};
 use crate::cli::World;
 use crate::error::Result;
-use crate::models::{Node, NodeKind, Project, Source};
+use crate::models::{NodeKind, Project};
+
+/// What `--output json` tells of each resource, unless other keys of the manifest are asked for.
+const KEYS: &[&str] = &[
+    "name",
+    "resource_type",
+    "unique_id",
+    "package_name",
+    "original_file_path",
+    "alias",
+    "source_name",
+    "tags",
+    "config",
+    "depends_on",
+];
 
 #[derive(Args)]
 pub struct Arguments {
     #[command(flatten)]
     chosen: Chosen,
-    /// What is printed of each node
+    /// What is printed of each resource
     #[arg(long, value_enum, default_value = "selector")]
     output: Output,
-    /// Only nodes of these kinds
-    #[arg(long, num_args = 1.., value_enum, value_name = "KIND")]
-    resource_type: Vec<ResourceType>,
+    /// Which keys of the manifest JSON tells, as in "name config.materialized"
+    #[arg(long, num_args = 1.., value_name = "KEY")]
+    output_keys: Vec<String>,
     #[command(flatten)]
     at: ProjectArguments,
 }
@@ -36,84 +53,49 @@ enum Output {
     Json,
 }
 
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum ResourceType {
-    Model,
-    Seed,
-    Snapshot,
-    Source,
-    Test,
-    #[value(name = "unit_test")]
-    UnitTest,
-    All,
-}
-
-impl ResourceType {
-    fn is_of(self, node: &Node) -> bool {
-        match self {
-            ResourceType::Model => node.kind == NodeKind::Model,
-            ResourceType::Seed => node.kind == NodeKind::Seed,
-            ResourceType::Snapshot => node.kind == NodeKind::Snapshot,
-            ResourceType::Test => node.kind == NodeKind::Test,
-            ResourceType::UnitTest => node.kind == NodeKind::UnitTest,
-            ResourceType::Source => false,
-            ResourceType::All => true,
-        }
-    }
-}
-
 pub fn run(world: &World, arguments: &Arguments) -> Result<()> {
+    let selection = arguments.chosen.selection()?;
     let project = arguments.at.load(world, false)?;
-    let selected = project.select(&arguments.chosen.select, &arguments.chosen.exclude)?;
-    let wanted = &arguments.resource_type;
-    let sources = wanted.is_empty() || wanted.iter().any(|t| matches!(t, ResourceType::Source | ResourceType::All));
-    for node in project.order().into_iter().filter(|n| selected.contains(&n.unique_id)) {
-        if wanted.is_empty() || wanted.iter().any(|t| t.is_of(node)) {
-            println!("{}", of_node(node, arguments.output));
+    let selected = project.selected(&selection)?;
+    let nodes = project.order().into_iter().map(|node| {
+        let selector = node.fqn.join(".");
+        (&node.unique_id, [selector, node.name.clone(), node.path.clone()])
+    });
+    let sources = project.sources.values().map(|source| {
+        let names = [format!("source:{}", source.fqn.join(".")), format!("{}.{}", source.source_name, source.name)];
+        let [selector, name] = names;
+        (&source.unique_id, [selector, name, source.path.clone()])
+    });
+    let exposures = project.exposures.values().map(|exposure| {
+        let selector = format!("exposure:{}", exposure.fqn.join("."));
+        (&exposure.unique_id, [selector, exposure.name.clone(), exposure.path.clone()])
+    });
+    let manifest = match arguments.output {
+        Output::Json => project.manifest(&invocation(Utc::now()), &BTreeMap::new()),
+        _ => Value::Null,
+    };
+    let keys: Vec<&str> = arguments.output_keys.iter().flat_map(|keys| keys.split([' ', ','])).collect();
+    for (id, [selector, name, path]) in nodes.chain(sources).chain(exposures).filter(|(id, _)| selected.contains(*id)) {
+        match arguments.output {
+            Output::Selector => println!("{selector}"),
+            Output::Name => println!("{name}"),
+            Output::Path => println!("{path}"),
+            Output::Json => println!("{}", Value::Object(told(&manifest, id, &keys))),
         }
-    }
-    for source in project.sources.values().filter(|s| sources && selected.contains(&s.unique_id)) {
-        println!("{}", of_source(source, arguments.output));
     }
     Ok(())
 }
 
-fn of_node(node: &Node, output: Output) -> String {
-    match output {
-        Output::Selector => node.fqn.join("."),
-        Output::Name => node.name.clone(),
-        Output::Path => node.path.clone(),
-        Output::Json => json!({
-            "name": node.name,
-            "resource_type": node.kind.as_str(),
-            "unique_id": node.unique_id,
-            "package_name": node.fqn.first(),
-            "original_file_path": node.path,
-            "alias": node.config.alias,
-            "tags": node.config.tags,
-            "config": node.config.given,
-            "depends_on": { "nodes": node.depends_on, "macros": node.macros },
-        })
-        .to_string(),
-    }
-}
-
-fn of_source(source: &Source, output: Output) -> String {
-    match output {
-        Output::Selector => format!("source:{}", source.fqn.join(".")),
-        Output::Name => format!("{}.{}", source.source_name, source.name),
-        Output::Path => source.path.clone(),
-        Output::Json => json!({
-            "name": source.name,
-            "resource_type": "source",
-            "unique_id": source.unique_id,
-            "package_name": source.fqn.first(),
-            "original_file_path": source.path,
-            "source_name": source.source_name,
-            "tags": source.tags,
-        })
-        .to_string(),
-    }
+/// Some keys of a resource's entry in the manifest. A key with dots leads into it.
+fn told(manifest: &Value, id: &str, keys: &[&str]) -> Map<String, Value> {
+    let sections = ["nodes", "sources", "exposures"];
+    let Some(entry) = sections.iter().find_map(|section| manifest.get(section)?.get(id)) else { return Map::new() };
+    let keys = if keys.is_empty() { KEYS } else { keys };
+    let found = keys.iter().filter(|key| !key.is_empty()).filter_map(|key| {
+        let value = key.split('.').try_fold(entry, |value, part| value.get(part))?;
+        Some(((*key).to_owned(), value.clone()))
+    });
+    found.collect()
 }
 
 /// Loading a project is what tells whether it is right.

@@ -8,8 +8,9 @@ pub mod retry;
 pub mod source;
 pub mod sql;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
@@ -18,8 +19,9 @@ use uuid::Uuid;
 
 use super::World;
 use crate::error::{Error, Result};
+use crate::lake::TableName;
 use crate::models::artifact::{self, Invocation};
-use crate::models::{self, Project};
+use crate::models::{self, Indirect, Project, Relation, Selection, State};
 
 /// Where a project is, and how it is read.
 #[derive(Args)]
@@ -53,6 +55,77 @@ pub struct Chosen {
     /// All but these
     #[arg(long, num_args = 1.., value_name = "SELECTOR")]
     pub exclude: Vec<String>,
+    /// What this selector of selectors.yml defines
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["select", "exclude"])]
+    selector: Option<String>,
+    /// How tests come along with what is selected: eager, cautious, buildable or empty
+    #[arg(long, value_name = "MODE")]
+    indirect_selection: Option<String>,
+    /// Only resources of these types
+    #[arg(long, num_args = 1.., value_name = "TYPE")]
+    resource_type: Vec<String>,
+    /// All but resources of these types
+    #[arg(long, num_args = 1.., value_name = "TYPE")]
+    exclude_resource_type: Vec<String>,
+    /// The artifacts of an earlier run, for state:, result: and source_status:
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+/// Where tables are read that are not built in this target.
+#[derive(Args)]
+pub struct Deferral {
+    /// Read what is neither selected nor built here where the run of --state has it
+    #[arg(long, requires = "state")]
+    defer: bool,
+    /// With --defer: also what is built here
+    #[arg(long, requires = "defer")]
+    favor_state: bool,
+}
+
+impl Deferral {
+    pub async fn apply(&self, world: &World, project: &mut Project, selection: &Selection) -> Result<()> {
+        let Some(state) = selection.state.as_ref().filter(|_| self.defer) else { return Ok(()) };
+        let selected = project.selected(selection)?;
+        let tables: BTreeSet<TableName> = world.lake()?.tables().await?.into_iter().collect();
+        let is_there = |relation: &Relation| {
+            let name = TableName::new(relation.schema.as_str(), relation.name.as_str());
+            !self.favor_state && tables.contains(&name)
+        };
+        let deferred = project.defer(state, &selected, is_there);
+        tracing::debug!("read where the earlier run has them: {}", deferred.join(", "));
+        Ok(())
+    }
+}
+
+impl Chosen {
+    /// As run_results.json keeps it.
+    pub fn as_given(&self) -> Map<String, Value> {
+        let given = serde_json::json!({
+            "select": self.select,
+            "exclude": self.exclude,
+            "selector": self.selector,
+            "indirect_selection": self.indirect_selection,
+            "resource_types": self.resource_type,
+            "exclude_resource_types": self.exclude_resource_type,
+            "state": self.state,
+        });
+        given.as_object().cloned().unwrap_or_default()
+    }
+
+    /// Reads the earlier run too, so it has to be called before this one leaves artifacts of its own in the same place.
+    pub fn selection(&self) -> Result<Selection> {
+        let indirect = self.indirect_selection.as_deref().map(str::parse::<Indirect>).transpose();
+        Ok(Selection {
+            select: self.select.clone(),
+            exclude: self.exclude.clone(),
+            selector: self.selector.clone(),
+            indirect: indirect?.unwrap_or_default(),
+            resource_types: self.resource_type.clone(),
+            exclude_resource_types: self.exclude_resource_type.clone(),
+            state: self.state.as_deref().map(State::read).transpose()?.map(Arc::new),
+        })
+    }
 }
 
 impl ProjectArguments {
@@ -77,6 +150,9 @@ impl ProjectArguments {
             full_refresh,
         };
         let project = models::load(&self.folder(world), &options)?;
+        if let Some(first) = project.warnings.first().filter(|_| world.warn_error) {
+            return Err(Error::input(first.as_str()).hint("a warning ends the run because of --warn-error"));
+        }
         project.warnings.iter().for_each(|w| tracing::warn!("{w}"));
         // Who only looks at a project may not be allowed to write into it.
         if let Err(e) = write_manifest(&project, &invocation(options.run_started_at), &BTreeMap::new()) {

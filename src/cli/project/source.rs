@@ -42,8 +42,9 @@ struct FreshnessArguments {
 
 pub async fn run(world: &World, arguments: &Arguments) -> Result<()> {
     let Command::Freshness(arguments) = &arguments.command;
+    let selection = arguments.chosen.selection()?;
     let project = arguments.at.load(world, false)?;
-    let selected = project.select(&arguments.chosen.select, &arguments.chosen.exclude)?;
+    let selected = project.selected(&selection)?;
     let chosen: Vec<&Source> = project.sources.values().filter(|s| selected.contains(&s.unique_id)).collect();
     let (invocation, began) = (invocation(Utc::now()), Instant::now());
     let engine = world.engine()?;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use chrono::Utc;
 use clap::Args;
 
-use super::{Chosen, ProjectArguments, invocation, write_manifest};
+use super::{Chosen, Deferral, ProjectArguments, invocation, write_manifest};
 use crate::build;
 use crate::cli::World;
 use crate::error::{Error, Result};
 use crate::models::artifact::Invocation;
-use crate::models::{Database, Node, NodeKind, Project, RunContext};
+use crate::models::{Database, Node, NodeKind, Project, RunContext, Selection};
 use crate::shell::Format;
 
 #[derive(Args)]
@@ -32,6 +32,8 @@ pub struct ShowArguments {
     /// The rows of this query instead of a model's
     #[arg(long, value_name = "SQL", conflicts_with_all = ["select", "exclude"])]
     inline: Option<String>,
+    #[command(flatten)]
+    deferral: Deferral,
     /// So many rows of each; -1 for all of them
     #[arg(long, default_value_t = 5, allow_negative_numbers = true)]
     limit: i64,
@@ -43,8 +45,8 @@ pub struct ShowArguments {
 }
 
 /// The chosen nodes that have SQL.
-fn with_sql<'p>(project: &'p Project, chosen: &Chosen, tests: bool) -> Result<Vec<&'p Node>> {
-    let selected = project.select(&chosen.select, &chosen.exclude)?;
+fn with_sql<'p>(project: &'p Project, selection: &Selection, tests: bool) -> Result<Vec<&'p Node>> {
+    let selected = project.selected(selection)?;
     let wanted = |n: &&Node| has_sql(n) && (tests || n.kind == NodeKind::Model);
     Ok(project.order().into_iter().filter(|n| selected.contains(&n.unique_id)).filter(wanted).collect())
 }
@@ -55,6 +57,7 @@ pub fn has_sql(node: &Node) -> bool {
 
 /// Writes the SQL of each node below the target folder, and prints that of a single model.
 pub fn compile(world: &World, arguments: &CompileArguments) -> Result<()> {
+    let selection = arguments.chosen.selection()?;
     let project = arguments.at.load(world, false)?;
     if let Some(text) = &arguments.inline {
         let database = Some(Arc::new(build::ReleasedTables::new(world.engine()?)) as Arc<dyn Database>);
@@ -62,7 +65,7 @@ pub fn compile(world: &World, arguments: &CompileArguments) -> Result<()> {
         println!("{}", project.compile_inline(text, &run)?.trim());
         return Ok(());
     }
-    let nodes = with_sql(&project, &arguments.chosen, true)?;
+    let nodes = with_sql(&project, &selection, true)?;
     let invocation = invocation(Utc::now());
     let compiled = compile_into_target(world, &project, &nodes, &invocation)?;
     write_manifest(&project, &invocation, &compiled)?;
@@ -106,7 +109,10 @@ pub async fn show(world: &World, arguments: &ShowArguments) -> Result<()> {
     if arguments.chosen.select.is_empty() && arguments.inline.is_none() {
         return Err(Error::input("show wants a model").hint("medallion show --select MODEL"));
     }
-    let project = Arc::new(arguments.at.load(world, false)?);
+    let selection = arguments.chosen.selection()?;
+    let mut project = arguments.at.load(world, false)?;
+    arguments.deferral.apply(world, &mut project, &selection).await?;
+    let project = Arc::new(project);
     let format: Format = arguments.format.parse()?;
     let engine = Arc::new(world.engine()?);
     engine.lake.ensure_reachable().await?;
@@ -115,7 +121,7 @@ pub async fn show(world: &World, arguments: &ShowArguments) -> Result<()> {
         let frame = build::preview_inline(&engine, &project, &world.contracts()?, text, limit).await?;
         return crate::shell::print(format, frame).await.map(drop);
     }
-    for node in with_sql(&project, &arguments.chosen, false)? {
+    for node in with_sql(&project, &selection, false)? {
         let frame = build::preview(&engine, &project, &world.contracts()?, node, limit).await?;
         if format == Format::Table {
             println!("{}", node.name);

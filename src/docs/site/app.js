@@ -102,7 +102,7 @@ function find(words) {
       else if (at >= 0) { sum += 5; why ||= text.slice(Math.max(0, at - 20), at + 60); }
       else return null;
     }
-    return { sum: sum - (["test", "macro"].includes(n.resource_type) ? 30 : 0), why };
+    return { sum: sum + ({ model: 2, test: -30, macro: -30 }[n.resource_type] || 0), why };
   };
   return searched.map(s => ({ ...s, hit: score(s) })).filter(s => s.hit)
     .sort((a, b) => b.hit.sum - a.hit.sum || a.name.localeCompare(b.name)).slice(0, 60);
@@ -231,7 +231,7 @@ function code(node) {
   if (!texts.length || node.resource_type === "source") return "";
   return `<h2>Code <small class="mono">${escape(node.original_file_path)}</small></h2><div class="card" id="code"><div class="tabs" role="tablist">
     ${texts.map(([title], i) => `<button role="tab" aria-selected="${!i}" data-tab="${i}">${title}</button>`).join("")}<button class="copy">Copy</button></div>
-    ${texts.map(([, text], i) => `<pre ${i ? "hidden" : ""}>${highlight(text.trim())}</pre>`).join("")}</div>`;
+    ${texts.map(([, text], i) => `<pre ${i ? "hidden" : ""}>${highlight(text.trim().replace(/\n\s*\n\s*\n/g, "\n\n"))}</pre>`).join("")}</div>`;
 }
 
 function nodePage(page, id, node) {

@@ -64,6 +64,8 @@ impl Loader {
         };
         let scope = Arc::new(Scope::new(&self.shared, Resource::Test, &subject, Phase::Collect));
         let mut layer = self.file.tests.of(&fqn);
+        let mut written = self.file.tests.written_of(&fqn);
+        config::merge(&mut written, entry.config.clone());
         let own = checks::layer(&self.jinja, &scope, &entry).map_err(|problem| problem.at(place.clone()))?;
         config::merge(&mut layer, own);
         self.fqns.entry("test").or_default().push(fqn.clone());
@@ -98,7 +100,9 @@ impl Loader {
             macros: self.macros.closure(self.macros.generic_test(&entry.test, &self.package)),
             description,
             columns: Vec::new(),
+            constraints: Vec::new(),
             patch: None,
+            written,
             test: Some(Test { config, attached_node: Some(tested.unique_id), generic: Some(generic) }),
             unit: None,
             name,

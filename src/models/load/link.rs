@@ -87,6 +87,7 @@ impl Loader {
             disabled: self.disabled,
             docs: self.docs,
             described_macros: self.properties.macros,
+            selectors: self.selectors,
             warnings: self.warnings,
             order,
             graph,

@@ -48,9 +48,9 @@ impl Loader {
                 let problem = Problem::new(format!("the snapshot `{}` has SQL, so it takes no `relation`", block.name));
                 return Err(problem.at(twice.place.clone()));
             }
-            let layer = self.file.snapshots.of(&fqn);
+            let (layer, written) = (self.file.snapshots.of(&fqn), self.file.snapshots.written_of(&fqn));
             let text = alone(&text, &block);
-            let origin = Origin { kind: NodeKind::Snapshot, found: &named, fqn, text, described };
+            let origin = Origin { kind: NodeKind::Snapshot, found: &named, fqn, text, described, written };
             self.read_template(origin, layer)?;
         }
         Ok(())
@@ -60,12 +60,12 @@ impl Loader {
         let place = described.place.clone();
         let found = Found { path: place.file.clone(), folders: described.folders.clone(), stem: name.to_owned() };
         let fqn = self.fqn(&found.folders, &[name]);
-        let layer = self.file.snapshots.of(&fqn);
+        let (layer, written) = (self.file.snapshots.of(&fqn), self.file.snapshots.written_of(&fqn));
         // What is wrong with it is told at its own line of the properties file.
         let padding = "\n".repeat(place.line.saturating_sub(1));
         let text = format!("{padding}select * from {{{{ {relation} }}}}");
         self.jinja.add_text(&place.file, &files::read(&self.root, &place.file)?);
-        let origin = Origin { kind: NodeKind::Snapshot, found: &found, fqn, text, described: Some(described) };
+        let origin = Origin { kind: NodeKind::Snapshot, found: &found, fqn, text, described: Some(described), written };
         self.read_template(origin, layer)
     }
 }

@@ -13,6 +13,7 @@ use crate::models::node::{self, Node, NodeKind, Test};
 use crate::models::properties::Described;
 use crate::models::relation::Relation;
 use crate::models::scope::{Phase, Scope, Subject};
+use crate::models::written;
 
 /// What is known of a file that becomes a node.
 pub(super) struct Origin<'a> {
@@ -21,6 +22,8 @@ pub(super) struct Origin<'a> {
     pub(super) fqn: Vec<String>,
     pub(super) text: String,
     pub(super) described: Option<Described>,
+    /// The configuration of the project before its Jinja was rendered.
+    pub(super) written: Layer,
 }
 
 impl Loader {
@@ -29,8 +32,8 @@ impl Loader {
             let text = files::read(&self.root, &found.path)?;
             let fqn = self.fqn(&found.folders, &[&found.stem]);
             let described = self.properties.models.remove(&found.stem);
-            let layer = self.file.models.of(&fqn);
-            let origin = Origin { kind: NodeKind::Model, found: &found, fqn, text, described };
+            let (layer, written) = (self.file.models.of(&fqn), self.file.models.written_of(&fqn));
+            let origin = Origin { kind: NodeKind::Model, found: &found, fqn, text, described, written };
             self.read_template(origin, layer)?;
         }
         Ok(())
@@ -45,8 +48,8 @@ impl Loader {
             let text = files::read(&self.root, &found.path)?;
             let fqn = self.fqn(&found.folders, &[&found.stem]);
             let described = self.properties.tests.remove(&found.stem);
-            let layer = self.file.tests.of(&fqn);
-            let origin = Origin { kind: NodeKind::Test, found, fqn, text, described };
+            let (layer, written) = (self.file.tests.of(&fqn), self.file.tests.written_of(&fqn));
+            let origin = Origin { kind: NodeKind::Test, found, fqn, text, described, written };
             self.read_template(origin, layer)?;
         }
         Ok(())
@@ -74,10 +77,10 @@ impl Loader {
         for found in files::list(&self.root, &self.file.seed_paths, &["csv"])? {
             let fqn = self.fqn(&found.folders, &[&found.stem]);
             let described = self.properties.seeds.remove(&found.stem);
-            let mut layer = self.file.seeds.of(&fqn);
+            let (mut layer, written) = (self.file.seeds.of(&fqn), self.file.seeds.written_of(&fqn));
             config::merge(&mut layer, described.as_ref().map(|d| d.layer.clone()).unwrap_or_default());
             let text = String::new();
-            let origin = Origin { kind: NodeKind::Seed, found: &found, fqn, text, described };
+            let origin = Origin { kind: NodeKind::Seed, found: &found, fqn, text, described, written };
             self.add(origin, layer, Vec::new(), Vec::new())?;
         }
         Ok(())
@@ -125,6 +128,10 @@ impl Loader {
             .map_err(|problem| problem.at(config_place(&path, &origin.text)))?;
         let described = origin.described;
         let patch = described.as_ref().map(|d| d.place.file.clone());
+        let mut written = origin.written;
+        config::merge(&mut written, described.as_ref().map(|d| d.written.clone()).unwrap_or_default());
+        config::merge(&mut written, written::configuration(&origin.text));
+        let constraints = described.as_ref().map(|d| d.constraints.clone()).unwrap_or_default();
         let (description, columns, tests) = described.map(|d| (d.description, d.columns, d.tests)).unwrap_or_default();
         if enabled && !origin.kind.is_test() {
             let dependency = Dependency::Ref(name.clone());
@@ -146,7 +153,9 @@ impl Loader {
             macros,
             description,
             columns,
+            constraints,
             patch,
+            written,
             test,
             unit: None,
         };

@@ -34,6 +34,7 @@ impl Loader {
     }
 
     fn add_unit_test(&mut self, entry: UnitEntry, fqn: Vec<String>, layer: Layer) -> Result<()> {
+        let written = layer.clone();
         let unique_id = self.unique_id(NodeKind::UnitTest, &format!("{}.{}", entry.model, entry.name));
         if let Some(other) = self.drafts.iter().find(|d| d.node.unique_id == unique_id) {
             let error = Error::input(format!("there are two unit tests `{}` of `{}`", entry.name, entry.model));
@@ -76,7 +77,9 @@ impl Loader {
             macros: Vec::new(),
             description: entry.description,
             columns: Vec::new(),
+            constraints: Vec::new(),
             patch: None,
+            written,
             test: None,
             unit: Some(unit),
         };

@@ -9,7 +9,7 @@ use crate::models::checks;
 use crate::models::exposure::{Exposure, Group, Owner};
 use crate::models::graph::Dependency;
 use crate::models::properties::{Age, Freshness};
-use crate::models::{ColumnDoc, Materialized, Node, NodeKind, Project, Relation, Source, Test};
+use crate::models::{ColumnDoc, Constraint, Materialized, Node, NodeKind, Project, Relation, Source, Test};
 
 pub(super) struct Entries<'a> {
     pub project: &'a Project,
@@ -63,7 +63,7 @@ impl<'a> Entries<'a> {
                 "docs": {"show": true, "node_color": null},
                 "patch_path": node.patch.as_ref().map(|file| format!("{}://{file}", self.project.name)),
                 "build_path": null,
-                "unrendered_config": {},
+                "unrendered_config": node.written,
                 "created_at": self.seconds(),
                 "relation_name": has_relation.then(|| relation.to_string()),
                 "raw_code": node.raw,
@@ -88,7 +88,7 @@ impl<'a> Entries<'a> {
                 "compiled_code": compiled,
                 "extra_ctes_injected": compiled.is_some(),
                 "extra_ctes": [],
-                "contract": {"enforced": false, "alias_types": true, "checksum": null},
+                "contract": {"enforced": node.config.contract, "alias_types": true, "checksum": null},
             }),
         );
         if node.kind == NodeKind::Model {
@@ -96,7 +96,7 @@ impl<'a> Entries<'a> {
                 &mut entry,
                 json!({
                     "access": node.config.access.as_str(),
-                    "constraints": [],
+                    "constraints": constraints(&node.constraints, true),
                     "version": null,
                     "latest_version": null,
                     "deprecation_date": null,
@@ -396,7 +396,7 @@ fn columns(columns: &[ColumnDoc]) -> Map<String, Value> {
             "description": column.description,
             "meta": column.meta,
             "data_type": column.data_type,
-            "constraints": [],
+            "constraints": constraints(&column.constraints, false),
             "quote": column.quote.then_some(true),
             "config": {"meta": column.meta, "tags": column.tags},
             "tags": column.tags,
@@ -405,6 +405,26 @@ fn columns(columns: &[ColumnDoc]) -> Map<String, Value> {
         })
     };
     columns.iter().map(|column| (column.name.clone(), entry(column))).collect()
+}
+
+/// Those of a model name their columns; those of a column stand at it.
+fn constraints(constraints: &[Constraint], of_model: bool) -> Vec<Value> {
+    let entry = |constraint: &Constraint| {
+        let mut entry = json!({
+            "type": constraint.kind.as_str(),
+            "name": constraint.name,
+            "expression": constraint.expression,
+            "warn_unenforced": true,
+            "warn_unsupported": true,
+            "to": null,
+            "to_columns": [],
+        });
+        if of_model && let Value::Object(entry) = &mut entry {
+            entry.insert("columns".into(), constraint.columns.clone().into());
+        }
+        entry
+    };
+    constraints.iter().map(entry).collect()
 }
 
 fn refs(names: &[Dependency]) -> Vec<Value> {
