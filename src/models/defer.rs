@@ -25,7 +25,8 @@ impl Project {
         let index = Arc::make_mut(&mut self.index);
         let tables = self.nodes.values_mut().filter(|node| {
             let is_query = matches!(node.config.materialized, Materialized::View | Materialized::Ephemeral);
-            !node.kind.is_test() && !(node.kind == NodeKind::Model && is_query) && !selected.contains(&node.unique_id)
+            let has_no_table = node.kind.is_test() || (node.kind == NodeKind::Model && is_query);
+            !has_no_table && !selected.contains(&node.unique_id)
         });
         for node in tables {
             let own = Relation { schema: node.config.schema.clone(), name: node.config.alias.clone() };
