@@ -402,7 +402,7 @@ fn what_was_typed_wrong_is_named_with_what_was_meant() {
     fails(&["build", "--layer", "platinum"], &["`platinum`", "gold"]);
     fails(&["build", "--select", "godo"], &["godo", "good"]);
     fails(&["build", "--select", "tga:nightly"], &["tga", "tag"]);
-    fails(&["build", "--vars", "{a: "], &["--vars is not YAML"]);
+    fails(&["build", "--vars", "{a: "], &["--vars: `{a: ` is not YAML"]);
     fails(&["build", "--project-dir", "nowhere"], &["nowhere"]);
     fails(&["sql", "--format", "jsno", "-c", "select 1"], &["`jsno` is no format", "did you mean `json`?"]);
     fails(&["generate", "--topic", "call_event", "--to", "x"], &["`call_event`", "did you mean `call_events`?"]);
