@@ -27,12 +27,12 @@ struct Stats {
     null_count: BTreeMap<String, u64>,
 }
 
-/// Adds the columns that have a NaN in these rows.
+/// Adds the columns that have a NaN in these rows. What lies under a NULL is no value: a division that became one leaves NaN.
 pub fn find_nans(batch: &RecordBatch, found: &mut BTreeSet<String>) {
     for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
         let has_nan = match field.data_type() {
-            DataType::Float32 => column.as_primitive::<Float32Type>().values().iter().any(|v| v.is_nan()),
-            DataType::Float64 => column.as_primitive::<Float64Type>().values().iter().any(|v| v.is_nan()),
+            DataType::Float32 => column.as_primitive::<Float32Type>().iter().flatten().any(f32::is_nan),
+            DataType::Float64 => column.as_primitive::<Float64Type>().iter().flatten().any(f64::is_nan),
             _ => false,
         };
         if has_nan && !found.contains(field.name()) {

@@ -160,7 +160,10 @@ def statistics(lake):
                 ensure(said["nullCount"][field.name] == column.null_count, f"nullCount of {field.name}")
                 values = [value for value in column.to_pylist() if value is not None]
                 # Bytes have no order in the log. Any other column that has values has bounds: files are skipped by them.
-                if values and not pa.types.is_binary(field.type):
+                # Nor has NaN: a column that has one has no bounds.
+                if any(value != value for value in values):
+                    ensure(field.name not in said["minValues"], f"minValues of {field.name}, which has NaN")
+                elif values and not pa.types.is_binary(field.type):
                     low = as_stored(said["minValues"][field.name], field.type)
                     high = as_stored(said["maxValues"][field.name], field.type)
                     ensure(low <= min(values), f"minValues of {field.name}, which begins at {min(values)}")
